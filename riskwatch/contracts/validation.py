@@ -15,7 +15,7 @@ from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.structure import inner_values
 from riskwatch.core import events
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.money import MAX_SCALE, ZERO
+from riskwatch.core.money import MAX_SCALE, ZERO, mul
 from riskwatch.core.text import hidden_character, name_fault
 
 if TYPE_CHECKING:
@@ -363,12 +363,24 @@ def _peg(event: events.Peg) -> Refusal | None:
     )
 
 
+_NEAR_BOOK: Final = Decimal("0.01")
+"""Largest distance of a last trade from a crossed book, as a share of bid and ask."""
+
+
+def _is_sane(last: Decimal | None, bid: Decimal, ask: Decimal) -> bool:
+    """Whether the last trade beside a crossed book may stand for the price."""
+    if last is None:
+        return False
+    return mul(ask, 1 - _NEAR_BOOK) <= last <= mul(bid, 1 + _NEAR_BOOK)
+
+
 def _quote(event: events.Quote) -> Refusal | None:
     bid, ask = event.bid, event.ask
     if bid is None and ask is None and event.last is None:
         return _missing("one of bid, ask and last", "to state a price")
-    if bid is not None and ask is not None and bid > ask:
-        return refuse(RejectReason.FIELD_RANGE, f"bid must be <= ask, was {bid} over {ask}")
+    if bid is not None and ask is not None and bid > ask and not _is_sane(event.last, bid, ask):
+        why = "and no last trade near them states a price"
+        return refuse(RejectReason.FIELD_RANGE, f"bid must be <= ask, was {bid} over {ask}, {why}")
     if event.depth is not None and any(x < ZERO for row in event.depth for x in row):
         return refuse(RejectReason.FIELD_RANGE, "depth must hold numbers >= 0")
     return check_positive(event, "bid", "ask", "last") or check_not_negative(

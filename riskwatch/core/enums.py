@@ -193,6 +193,8 @@ class QualityIssue(StrEnum):
     """A feed stopped, or its price did not move while the others did."""
     FEED_OUTLIER = "FEED_OUTLIER"
     """One feed is far from the value on which all others agree."""
+    BOOK_CROSSED = "BOOK_CROSSED"
+    """A feed's bid is above its ask; its last trade is used instead."""
     FEED_SPIKE = "FEED_SPIKE"
     """One print jumped and the next reversed the jump."""
     REFERENCE_MISSING = "REFERENCE_MISSING"

@@ -268,7 +268,8 @@ class Quote(Event, frozen=True, kw_only=True, gc=False, tag="quote"):
     """A price of `base` in `quote` at a venue: a book, a last trade, or a bar's close.
 
     `volume` is the base quantity traded since the last quote of this feed; zero means that the
-    price is carried forward. `depth` rows are [bps from mid, bid size, ask size].
+    price is carried forward. `depth` rows are [bps from mid, bid size, ask size]. Of a crossed book
+    (`bid` above `ask`) with a `last` near it, `last` alone is the price; without one it is refused.
     """
 
     venue: Name

@@ -7,6 +7,21 @@ import msgspec
 from riskwatch.core.bounds import Positive, PositiveInt
 
 
+class FeedHeartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A promise of a feed (``[[market.heartbeats]]``).
+
+    Attributes
+    ----------
+    feed : str
+        A feed, ``venue:base/quote``, or a venue for all its feeds.
+    every_s : float
+        Longest time between two of its messages, seconds.
+    """
+
+    feed: str
+    every_s: Positive
+
+
 class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the market stage: trust in feeds, causes and data-quality issues.
 
@@ -48,6 +63,10 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         How long a feed must be without fault before its issue is resolved, seconds.
     max_feeds : int
         Maximum number of tracked feeds.
+    heartbeats : tuple of FeedHeartbeat
+        Feeds that speak at least so often, and may be silent in between.
+    retired : tuple of str
+        Feeds, or whole venues, that nobody expects any more: their silence is no issue.
     """
 
     band_floor_bp: Positive = 2.0
@@ -71,3 +90,23 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     venue_bp: Positive = 50.0
     issue_clear_s: Positive = 900.0
     max_feeds: PositiveInt = 2_000
+    heartbeats: tuple[FeedHeartbeat, ...] = ()
+    retired: tuple[str, ...] = ()
+
+    def heartbeat_s(self, venue: str, feed: str) -> float | None:
+        """Return the longest time between two messages of a feed; ``None`` if none is stated.
+
+        Examples
+        --------
+        >>> config = MarketConfig(heartbeats=(FeedHeartbeat(feed="chainlink", every_s=86_400.0),))
+        >>> config.heartbeat_s("chainlink", "chainlink:USDC/USD"), config.heartbeat_s("a", "a:B/C")
+        (86400.0, None)
+        """
+        if not self.heartbeats:
+            return None
+        found = {each.feed: each.every_s for each in self.heartbeats}
+        return found.get(feed, found.get(venue))
+
+    def is_retired(self, feed: str) -> bool:
+        """Whether nobody expects a feed (``venue:base/quote``) any more."""
+        return feed in self.retired or feed.partition(":")[0] in self.retired

@@ -9,7 +9,7 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.market.report import UNKNOWN_SD_BP
 from riskwatch.core.market.solve import MAX_FRONT
-from riskwatch.core.market.state import BP, FeedState, OpenIssue
+from riskwatch.core.market.state import BP, RHYTHM_FROM, FeedState, OpenIssue
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from riskwatch.core.market.config import MarketConfig
     from riskwatch.core.market.report import PriceGraphFit
     from riskwatch.core.market.state import MarketState
+    from riskwatch.core.reference import Reference
 
 LN10: Final = 2.302585092994046
 _PRICES: Final = "a price lies between 1e-12 and 1e12"
@@ -31,10 +32,16 @@ LEFT_BEHIND_BP: Final = 20.0
 
 
 def feed_issues(
-    state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig
+    state: MarketState,
+    fit: PriceGraphFit,
+    us: int,
+    config: MarketConfig,
+    reference: Reference,
 ) -> Iterator[DataQualityRaised | DataQualityResolved]:
     """Raise the new issues of feeds at this tick, and resolve issues that have been clear."""
     found = dict(_find(state, fit, us, config))
+    for key in _forgotten(state, config, reference):
+        found[key] = "no message for longer than feeds are remembered"
     for key in sorted(found):
         open_issue = state.issues.get(key)
         state.issues[key] = OpenIssue(open_issue.since if open_issue else us, us)
@@ -69,8 +76,6 @@ def _find(
     unused = dict.fromkeys(fit.unused)
     for key, edge in sorted(state.edges.items()):
         silent_s = (us - edge.heard) / SECOND
-        if silent_s > config.forget_s:
-            continue
         if key in refused:
             told = f"{exp(edge.lp):.3g} {edge.quote} for one {edge.base} is not used: {_PRICES}"
             yield f"{QualityIssue.OUT_OF_RANGE}|{edge.name}", told
@@ -79,10 +84,8 @@ def _find(
             continue  # told by writer
         i = position.get(key)
         if i is None:
-            yield (
-                f"{QualityIssue.FEED_STALE}|{edge.name}",
-                f"no message for {silent_s:.0f} s; it used to come every {edge.gap_s:.0f} s",
-            )
+            if not config.is_retired(edge.name):
+                yield f"{QualityIssue.FEED_STALE}|{edge.name}", _silence(edge, silent_s, config)
             continue
         deviation = abs(fit.residual[i])
         detail = f"{fit.residual[i] / BP:+.0f} bp from the value that the other feeds agree on"
@@ -100,6 +103,37 @@ def _find(
             told = f"its feeds give 1e{fit.x[i] / LN10:+.0f} USD, which is not used: {_VALUES}"
             yield f"{QualityIssue.OUT_OF_RANGE}|asset:{name}", told
     yield from _dense(state, fit)
+
+
+def _silence(edge: FeedState, silent_s: float, config: MarketConfig) -> str:
+    """Return what is known of the silence of a feed."""
+    heartbeat_s = config.heartbeat_s(edge.venue, edge.name)
+    if heartbeat_s is not None:
+        return f"no message for {silent_s:.0f} s; its heartbeat is {heartbeat_s:.0f} s"
+    usual = f"no message for {silent_s:.0f} s; it used to come every {edge.gap_s:.0f} s"
+    if edge.heard_n < RHYTHM_FROM:
+        usual += f". After {edge.heard_n} messages that is a guess: [[market.heartbeats]] states it"
+    return usual
+
+
+def _forgotten(state: MarketState, config: MarketConfig, reference: Reference) -> Iterator[str]:
+    """Yield the issues of feeds of listed venues that were forgotten while they were silent.
+
+    A dead feed is not mended by being forgotten. The issue ends when the feed speaks again, or when
+    ``retired`` names it. The newest `max_feeds` are kept.
+    """
+    names = {edge.name for edge in state.edges.values()}
+    prefix = f"{QualityIssue.FEED_STALE}|"
+    found = [
+        key
+        for key in sorted(state.issues)
+        if key.startswith(prefix)
+        and (feed := key.removeprefix(prefix)) not in names
+        and reference.is_listed_venue(feed.partition(":")[0])
+        and not config.is_retired(feed)
+    ]
+    found.sort(key=lambda key: (-state.issues[key].since, key))
+    yield from found[: config.max_feeds]
 
 
 def _dense(state: MarketState, fit: PriceGraphFit) -> Iterator[tuple[str, str]]:
@@ -121,6 +155,9 @@ def _frozen(edge: FeedState, us: int, deviation: float, config: MarketConfig) ->
     it is unconfirmed and further from the other feeds than its noise allows.
     """
     age = (us - edge.fresh) / SECOND
+    heartbeat_s = config.heartbeat_s(edge.venue, edge.name)
+    if heartbeat_s is not None and age <= heartbeat_s + config.stale_min_s:
+        return False
     if age <= max(config.stale_gaps * edge.gap_s, config.stale_min_s):
         return False
     quiet = age > max(FROZEN_GAPS * edge.fresh_gap_s, FROZEN_STALE * config.stale_min_s)

@@ -104,8 +104,7 @@ class MarketStage:
             touched = state.touched if listed else state.unlisted
             touched[base] = None
             touched[quote] = None
-            if edge.has_spiked(self.config.spike_sd, self.config.spike_bp * BP):
-                out += self._spike(state, edge, event)
+        out += self._message_issues(state, edge, event, fresh=fresh)
         if listed:
             state.meta.heard = True
         else:
@@ -162,21 +161,38 @@ class MarketStage:
                 del state.assets[name]
                 state.mark(f"asset/{name}")
 
-    def _spike(self, state: MarketState, edge: FeedState, event: Quote | Peg) -> list[MarketOutput]:
-        key = f"{QualityIssue.FEED_SPIKE}|{edge.name}"
+    def _message_issues(
+        self, state: MarketState, edge: FeedState, event: Quote | Peg, *, fresh: bool
+    ) -> list[MarketOutput]:
+        """Raise what a message by itself shows of its feed: a spike, a crossed book."""
+        out: list[MarketOutput] = []
+        if fresh and edge.has_spiked(self.config.spike_sd, self.config.spike_bp * BP):
+            jump = (exp(edge.before - edge.before2) - 1.0) / BP
+            detail = f"one print jumped {jump:+.0f} bp and the next took it back"
+            out += self._note(state, QualityIssue.FEED_SPIKE, edge, event, detail)
+        if isinstance(event, Quote) and event.bid and event.ask and event.bid > event.ask:
+            detail = f"bid {event.bid} is above ask {event.ask}: its last trade is the price"
+            out += self._note(state, QualityIssue.BOOK_CROSSED, edge, event, detail)
+        return out
+
+    @staticmethod
+    def _note(
+        state: MarketState, issue: QualityIssue, edge: FeedState, event: Quote | Peg, detail: str
+    ) -> list[MarketOutput]:
+        """Raise an issue that a message shows, once until it ends."""
+        key = f"{issue}|{edge.name}"
         us = micros(event.ts)
         known = key in state.issues
         state.issues[key] = OpenIssue(state.issues[key].since if known else us, us)
         state.mark(f"issue/{key}")
         if known:
             return []
-        jump = (exp(edge.before - edge.before2) - 1.0) / BP
         return [
             DataQualityRaised(
                 **Origin(identity(event), event.ts).stamp(DataQualityRaised, key),
-                issue=QualityIssue.FEED_SPIKE,
+                issue=issue,
                 subject=edge.name,
-                detail=f"one print jumped {jump:+.0f} bp and the next took it back",
+                detail=detail,
             )
         ]
 
@@ -188,18 +204,14 @@ class MarketStage:
             return []
         config = self.config
         self._age_out(state, us)
-        live = [
-            key
-            for key in sorted(state.edges)
-            if not state.edges[key].is_silent(us, config.stale_gaps, config.stale_min_s)
-        ]
+        live = [key for key in sorted(state.edges) if not state.edges[key].is_silent(us, config)]
         refused = [key for key in live if not is_possible_price(state.edges[key].lp)]
         if refused:
             live = [key for key in live if is_possible_price(state.edges[key].lp)]
         fit = self._fit(state, live, refused, us)
         self._learn(state, fit, us)
         reading = market_reading(state, fit, us, config, self.reference)
-        out: list[MarketOutput] = list(feed_issues(state, fit, us, config))
+        out: list[MarketOutput] = list(feed_issues(state, fit, us, config, self.reference))
         out.append(reading)
         state.meta.heard = state.meta.unlisted_heard = False
         state.meta.solved = us

@@ -221,11 +221,19 @@ class FeedState(msgspec.Struct):
         self.jump = sqrt(self.jump**2 + (size**2 - self.jump**2) * JUMP_RATE)
         return back
 
-    def is_silent(self, us: int, gaps: float, least_s: float) -> bool:
-        """Whether no message arrived for longer than the feed's mean gap allows."""
+    def is_silent(self, us: int, config: MarketConfig) -> bool:
+        """Whether no message arrived for longer than its heartbeat, or its mean gap, allows."""
+        return (us - self.heard) / SECOND > self.most_silent_s(config)
+
+    def most_silent_s(self, config: MarketConfig) -> float:
+        """Return for how long it may be silent, seconds."""
+        least_s = config.stale_min_s
+        heartbeat_s = config.heartbeat_s(self.venue, self.name)
+        if heartbeat_s is not None:
+            return heartbeat_s + least_s
         if self.heard_n < RHYTHM_FROM:
             least_s = max(least_s, HOUR_S)
-        return (us - self.heard) / SECOND > max(gaps * self.gap_s, least_s)
+        return max(config.stale_gaps * self.gap_s, least_s)
 
     def sd(self, us: int, vol_sq_per_min: float, floor: float) -> float:
         """Return the expected standard deviation of this feed now, log units.
@@ -321,17 +329,17 @@ def log_price(bid: float, ask: float, last: float) -> tuple[float, float | None]
     """Return the log of the best single price of a quote, and half of its relative spread.
 
     Zero means absent. The price is the mid of a two-sided book, else the last trade, else the one
-    side that is present.
+    side that is present. A crossed book is no book.
 
     Examples
     --------
     >>> lp, half = log_price(0.999, 1.001, 0.0)
     >>> round(lp, 12), round(half, 6)
     (0.0, 0.001)
-    >>> log_price(0.0, 0.0, 1.0)
-    (0.0, None)
+    >>> log_price(0.0, 0.0, 1.0), log_price(1.1, 1.0, 1.0)
+    ((0.0, None), (0.0, None))
     """
-    if bid > 0.0 and ask > 0.0:
+    if 0.0 < bid <= ask:
         mid = (bid + ask) / 2.0
         return log(mid), (ask - bid) / (2.0 * mid)
     if last > 0.0:

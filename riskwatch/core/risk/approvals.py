@@ -119,13 +119,12 @@ def apply_limit(
 
 
 def _set_limit(state: RiskState, name: str, row: LimitOverrideRow | None) -> None:
-    """Store an override or delete it, and have limits measured at the next tick."""
+    """Store an override or delete it, and have the next tick evaluate."""
     if row is None:
         state.limit_overrides.pop(name, None)
     else:
         state.limit_overrides[name] = row
     state.mark(f"hard/{name}")
-    state.limit_features = None
     state.meta.holdings = True
     state.mark("meta")
 

@@ -420,24 +420,21 @@ class Evaluator:
     def _limits(
         self, state: RiskState, tick: TickContext, out: list[Output]
     ) -> dict[str, dict[str, float]]:
-        """Return the limit features by scope; measure limits if holdings changed or it is due."""
-        if state.meta.holdings or tick.due:
-            found = list(
-                self.limits.measure(tick.exposures(state, self.reference), state.limit_overrides)
-            )
-            # A subject of which nothing is held any more uses nothing of its limit.
-            found += self.limits.released_usages(
-                state.limits, {m.key: None for m in found}, state.limit_overrides
-            )
-            for measured in found:
-                out += reports.limit_measured(state, measured, tick.us, self.config)
-            found_features = self._apply_usages(state, found)
-            state.limit_features = None
-            return found_features
-        if state.limit_features is None:
-            found = list(self.limits.last_usages(state.limits, state.limit_overrides))
-            state.limit_features = self._apply_usages(state, found)
-        return state.limit_features
+        """Measure every limit at the prices of this tick, and return the limit features by scope.
+
+        What the rules see is therefore never older than the prices, and restarts change nothing.
+        """
+        found = list(
+            self.limits.measure(tick.exposures(state, self.reference), state.limit_overrides)
+        )
+        # A subject of which nothing is held any more uses nothing of its limit.
+        found += self.limits.released_usages(
+            state.limits, {m.key: None for m in found}, state.limit_overrides
+        )
+        held = state.meta.holdings
+        for measured in found:
+            out += reports.limit_measured(state, measured, tick.us, self.config, held=held)
+        return self._apply_usages(state, found)
 
     def _apply_usages(self, state: RiskState, found: list[LimitUsage]) -> dict[str, Features]:
         """Set what limits say, with and without the advisory ones; return the latter's features."""

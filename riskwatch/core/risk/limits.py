@@ -180,16 +180,6 @@ class LimitBook:
             if limit is not None and key not in measured:
                 yield limit_usage(effective_limit(limit, overrides), scope, 0.0)
 
-    def last_usages(
-        self, rows: dict[str, LimitRow], overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
-    ) -> Iterator[LimitUsage]:
-        """Return the usages that were measured last, for use while holdings do not change."""
-        for key in sorted(rows):
-            name, _, scope = key.partition("|")
-            limit = self._by_id.get(name)
-            if limit is not None:
-                yield limit_usage(effective_limit(limit, overrides), scope, rows[key].used)
-
     @property
     def advises(self) -> bool:
         """Whether any limit is advisory."""

@@ -205,19 +205,29 @@ def score_updated(scored: ModelScore, us: int) -> ScoreUpdated:
     )
 
 
+LIMIT_MOVE: Final = 0.001
+"""Change of a usage, as a share of the hard limit, from which it is published at once."""
+
+
 def limit_measured(
-    state: RiskState, measured: LimitUsage, us: int, config: RiskConfig
+    state: RiskState, measured: LimitUsage, us: int, config: RiskConfig, *, held: bool
 ) -> Iterator[LimitMeasured]:
-    """Report the usage of a limit if its status changed or it is due."""
-    key, status = measured.key, measured.status
+    """Report the usage of a limit if its status changed, if it moved, or if it is due.
+
+    `held` says that holdings changed since the last tick: then every change is published. So what
+    is published is exact at each change of status or holdings, and within :data:`LIMIT_MOVE`
+    between them. The row of the limit holds what is published.
+    """
+    key, status, hard = measured.key, measured.status, measured.limit.hard_usd
     before = state.limits.get(key)
-    due = before is None or before.status != status or us - before.us >= config.revalue_s * SECOND
-    if due or before is None or before.used != measured.used:
-        sent = us if due or before is None else before.us
-        state.limits[key] = LimitRow(measured.used, sent, status)
-        state.mark(f"limit/{key}")
-    if not due:
-        return
+    if before is not None:
+        moved = abs(measured.used - before.used)
+        due = us - before.us >= config.revalue_s * SECOND
+        known = (before.status, before.hard) == (status, hard) and not (held and moved)
+        if known and not due and moved < LIMIT_MOVE * hard:
+            return
+    state.limits[key] = LimitRow(measured.used, us, status, hard)
+    state.mark(f"limit/{key}")
     limit = measured.limit
     yield LimitMeasured(
         **Origin.tick(us).stamp(LimitMeasured, key),

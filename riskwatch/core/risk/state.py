@@ -8,7 +8,7 @@ row                                holds
 ``party/<counterparty>``           holdings, positions, flow, last reported values
 ``credit/<subject>``               current credit news
 ``scope/<scope>``                  state, trackers, last decision, open alert
-``limit/<id>|<scope>``             last measured usage of a limit
+``limit/<id>|<scope>``             last published usage of a limit
 ``sent/<key>``                     when scores were last due, and assessments last published
 ``score/<scope>``                  last published scores, and the inputs they came from
 ``issue/<kind>|<subject>``         open data-quality issues
@@ -621,11 +621,15 @@ class PublishedScoresRow(msgspec.Struct):
 
 
 class LimitRow(msgspec.Struct, array_like=True):
-    """The last measured usage of one limit on one scope, and when it was last published."""
+    """The usage of one limit on one scope as last published, with time, status and hard value.
+
+    Rows of older builds have no hard value.
+    """
 
     used: float
     us: int
     status: str
+    hard: float = 0.0
 
 
 class RiskMeta(msgspec.Struct):
@@ -720,10 +724,8 @@ class RiskState:
         self.budget = AlertBudgetRow(0)
         self.meta = RiskMeta()
         self.version = 0
-        self.limit_features: dict[str, dict[str, float]] | None = None
-        """Cached limit features by scope; ``None`` if they must be derived from rows again."""
         self.advisory_features: dict[str, dict[str, float]] | None = None
-        """The same with the advisory limits among them; empty if there are none."""
+        """Limit features by scope with the advisory limits among them; empty if none advises."""
         self.binding_usages: dict[str, dict[str, Any]] = {}
         """The limits behind the limit features (:data:`.limits.BindingUsages`); not stored."""
         self.advisory_usages: dict[str, dict[str, Any]] = {}
