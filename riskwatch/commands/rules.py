@@ -26,7 +26,7 @@ from riskwatch.commands.db import DEFAULT, Database, Folder, OptionalDatabase
 from riskwatch.commands.query import advised_line
 from riskwatch.commands.sender import read_keyfile
 from riskwatch.config import consistency, paths
-from riskwatch.config.config import LIMITS, MODELS, OPERATORS, POLICY, REFERENCE, RULES, load
+from riskwatch.config.config import LIMITS, MODELS, NAMES, OPERATORS, POLICY, REFERENCE, RULES, load
 from riskwatch.config.loosened import (
     ACTION,
     SIGNERS,
@@ -151,6 +151,8 @@ def _print_counts(made: Config, routes: NotifyConfig, fixtures: dict[str, Fixtur
     known, models = made.reference, made.policy.models
     steps = sum(len(fixture.steps) for fixture in fixtures.values())
     typer.echo(f"{REFERENCE}: {len(known.assets)} assets, {len(known.parties)} parties")
+    names = made.names
+    typer.echo(f"{NAMES}: {len(names.assets)} aliases of assets, {len(names.parties)} of parties")
     typer.echo(f"{LIMITS}: {len(made.limits.limits)} limits")
     typer.echo(f"{RULES}: {len(made.rules.rules)} rules")
     typer.echo(f"{POLICY}: good")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from riskwatch.config import consistency, existence
+from riskwatch.config import consistency, existence, spellings
 from riskwatch.config.pack import SHIPPED, has_file, located_errors, read_file
 from riskwatch.config.paths import rules_folder
 from riskwatch.config.toml import (
@@ -28,6 +28,7 @@ from riskwatch.config.toml import (
 )
 from riskwatch.contracts.signing import public_key_problem
 from riskwatch.core.events import Name
+from riskwatch.core.names import Alias, NamesConfig, NameTable, unit_fault
 from riskwatch.core.operators import Operator, Operators
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Limit, LimitsConfig, Party, Reference
@@ -101,6 +102,7 @@ RULES: Final = "static.toml"
 POLICY: Final = "policy.toml"
 MODELS: Final = "models.toml"
 OPERATORS: Final = "operators.toml"
+NAMES: Final = "names.toml"
 
 
 def check_name(value: str) -> str | None:
@@ -174,6 +176,15 @@ MODELS_CHECKS: Final[Checks] = {
     (ModelsConfig, "max_pending"): at_least(1),
     (ModelsConfig, "max_scopes"): at_least(1),
 }
+NAMES_CHECKS: Final[Checks] = {
+    (Alias, "spelling"): check_name,
+    (Alias, "name"): check_name,
+    (Alias, "venue"): lambda venue: check_name(venue) if venue else None,
+    (Alias, "unit"): unit_fault,
+    (Alias, "since"): spellings.day_fault,
+    (Alias, "until"): spellings.day_fault,
+    (NamesConfig, "books"): check_names,
+}
 OPERATORS_CHECKS: Final[Checks] = {
     (Operator, "id"): check_name,
     (Operator, "books"): check_names,
@@ -196,6 +207,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         How readings become states.
     operators : Operators
         People who may give commands; none if there is no such file.
+    names : NamesConfig
+        Aliases of assets and counterparties; none if there is no such file.
     digest : str
         SHA-256 (hexadecimal) of the values of the files: comments, spacing, the order of keys
         and values equal to a default do not change it.
@@ -207,6 +220,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     digest: str
     operators: Operators = Operators()
+    names: NamesConfig = NamesConfig()
+
+    @property
+    def name_table(self) -> NameTable:
+        """The table of canonical names, made anew at each call."""
+        return NameTable(self.names, self.reference.assets, self.reference.parties)
+
+    def with_policy(self, policy: Policy) -> Config:
+        """Return this configuration with another policy, and the digest of that."""
+        parts = (self.reference, self.limits, self.rules, policy, self.operators)
+        found = digest(*parts, names=self.names)
+        return msgspec.structs.replace(self, policy=policy, digest=found)
 
 
 def load(directory: Path) -> Config:
@@ -231,20 +256,23 @@ def _load(directory: Path) -> Config:
     rules = _attempt(_load_rules, directory, errors)
     policy = _attempt(_load_policy, directory, errors)
     operators = _attempt(_load_operators, directory, errors)
-    errors += errors_together(reference, limits, rules, policy)
+    names = _attempt(_load_names, directory, errors)
+    errors += errors_together(reference, limits, rules, policy, names)
     raise_config_errors(errors)
     assert reference is not None, "what cannot be read is an error"
     assert limits is not None, "what cannot be read is an error"
     assert rules is not None, "what cannot be read is an error"
     assert policy is not None, "what cannot be read is an error"
     assert operators is not None, "what cannot be read is an error"
+    assert names is not None, "what cannot be read is an error"
     return Config(
         reference=reference,
         limits=limits,
         rules=rules,
         policy=policy,
-        digest=digest(reference, limits, rules, policy, operators),
+        digest=digest(reference, limits, rules, policy, operators, names=names),
         operators=operators,
+        names=names,
     )
 
 
@@ -253,6 +281,7 @@ def errors_together(
     limits: LimitsConfig | None,
     rules: RulePack | None,
     policy: Policy | None,
+    names: NamesConfig | None = None,
 ) -> list[ConfigError]:
     """Return the errors between the files; ``None`` is a file that cannot be used."""
     errors: list[ConfigError] = []
@@ -264,6 +293,11 @@ def errors_together(
         errors += existence.check_rule_features(RULES, rules, model_scores(policy.models))
         if limits is not None:
             errors += consistency.check_modes(POLICY, policy.risk, rules, limits)
+    if reference is not None and names is not None:
+        errors += spellings.check_names(NAMES, names, reference)
+        if limits is not None:
+            table = NameTable(names, reference.assets, reference.parties)
+            errors += spellings.check_limit_subjects(LIMITS, limits, table)
     return errors
 
 
@@ -349,6 +383,15 @@ def _load_operators(directory: Path) -> Operators:
     return made
 
 
+def _load_names(directory: Path) -> NamesConfig:
+    if not has_file(directory, NAMES):
+        return NamesConfig()
+    table = read_file(directory, NAMES).table
+    made = StructReader(NAMES, NAMES_CHECKS).struct(NamesConfig, table)
+    raise_config_errors(spellings.check_aliases(NAMES, made))
+    return made
+
+
 def _load_models(directory: Path) -> ModelsConfig:
     from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415 - half a second to import
 
@@ -395,13 +438,17 @@ def model_scores(models: ModelsConfig) -> existence.Scores:
     return existence.score_features(models, targets)
 
 
-def digest(*parts: msgspec.Struct) -> str:
+def digest(*parts: msgspec.Struct, names: NamesConfig | None = None) -> str:
     """Return the SHA-256 of the values of `parts`, independent of the layout of their files.
+
+    `names` counts if there are any, so that the digest of a configuration without them stays.
 
     Examples
     --------
     >>> digest(LimitsConfig(equity_usd=1.0, limits=()))[:8]
     'bc7d1b49'
     """
+    if names is not None and names != NamesConfig():
+        parts = (*parts, names)
     canonical = msgspec.json.encode(parts, order="deterministic")
     return sha256(canonical).hexdigest()

@@ -18,7 +18,8 @@ SHIPPED_ASSETS: Final = (
     "USDC", "BUSD", "USDP", "PYUSD", "USDG", "GUSD", "TUSD", "FDUSD", "RLUSD", "USD1", "HUSD",
     "EURC", "EURT", "EURS", "DAI", "USDS", "LUSD", "GHO", "crvUSD", "MIM", "USDe", "FRAX", "USDD",
     "UST", "USTC", "BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "AVAX", "DOT", "LTC", "BCH", "LINK",
-    "TRX", "POL", "MATIC", "UNI", "ATOM", "TON", "LUNA", "LUNC", "ENA", "WBTC", "stETH", "BNB",
+    "TRX", "POL", "MATIC", "UNI", "ATOM", "TON", "LUNA", "LUNC", "ENA", "SHIB", "PEPE", "BONK",
+    "FLOKI", "BABYDOGE", "WBTC", "stETH", "wstETH", "cbBTC", "cbETH", "USDC.e", "BNB",
     "FTT", "CEL", "OKB", "HT", "KCS", "CRO", "LEO", "GT", "BGB", "MNT", "BMEX", "NEXO",
 )  # fmt: skip
 SHIPPED_PARTIES: Final = (
@@ -30,7 +31,7 @@ SHIPPED_PARTIES: Final = (
     "bny-mellon", "state-street", "jpmorgan", "citi", "customers-bank", "cross-river",
     "metropolitan", "dbs", "deltec", "tether", "paxos", "techteryx", "first-digital", "ripple",
     "world-liberty", "stable-universal", "stasis", "liquity", "aave", "curve", "abracadabra",
-    "ethena", "lido", "tron-dao", "terra", "circle", "sky", "frax",
+    "ethena", "lido", "tron-dao", "terra", "usdc-bridge", "circle", "sky", "frax",
 )  # fmt: skip
 SHIPPED_RATINGS: Final = ("AAA", "AA", "A", "BBB", "BB", "B", "unrated", "CCC", "D")
 SHIPPED_SOURCES: Final = ("court", "regulator", "desk")

@@ -5,7 +5,8 @@ soon as one file of a folder says so, a file that the folder lacks is the shippe
 else reads the *effective* tables, so a digest never depends on where a value stands.
 
 Tables merge by key. Lists whose entries have an id merge by it: limits, rules and drills by `id`,
-generations by name, targets and asks by what they are about. Any other list replaces the inherited
+generations by name, targets and asks by what they are about, aliases of names by venue, spelling
+and first day. Any other list replaces the inherited
 one. ``remove`` names what is not inherited, as ``["limits.kraken", "assets.FTT"]``.
 """
 
@@ -342,6 +343,13 @@ def _generation_id(item: TomlTable) -> str:
     return str(item.get("name") or item.get("model", ""))
 
 
+def _alias_id(item: TomlTable) -> str:
+    """Return where, how and since when an alias is spelled, as ``bitmex/XBt``."""
+    where, since = item.get("venue", ""), item.get("since", "")
+    spelled = f"{where}/{item.get('spelling')}" if where else str(item.get("spelling"))
+    return f"{spelled}@{since}" if since else spelled
+
+
 def _ask_id(item: TomlTable) -> str:
     names = (str(item.get(each, "")) for each in ("generation", "target", "state"))
     return ask_rule_id(*names)
@@ -369,6 +377,8 @@ _IDENTITIES: Final[dict[str, Identity]] = {
     "generations": _generation_id,
     "targets": _target_id,
     "asks": _ask_id,
+    "assets": _alias_id,
+    "parties": _alias_id,
 }
 """Lists whose entries merge, by the name of the list."""
 

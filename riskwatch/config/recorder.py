@@ -26,6 +26,7 @@ from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import moment
 from riskwatch.core.deployment import EMBEDDED, UNBOUND
 from riskwatch.core.ids import output_id
+from riskwatch.core.names import NamesConfig
 from riskwatch.core.operators import Operators
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.policy import Policy
@@ -45,8 +46,9 @@ PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "rules": RulePack,
     "policy": Policy,
     "operators": Operators,
+    "names": NamesConfig,
 }
-"""Parts of a configuration, in the order of its digest."""
+"""Parts of a configuration, in the order of its digest. Names that there are none are left out."""
 Renamed = Mapping[type, Mapping[str, str]]
 """By struct: the present name of a field, by its name in old records."""
 RENAMED: Final[dict[type, dict[str, str]]] = {}
@@ -129,6 +131,8 @@ def recorded_deployment(record: ConfigurationChanged, worker: str) -> str:
 def config_content(config: Config) -> dict[str, Any]:
     """Return the content of a configuration as JSON values."""
     parts = {name: getattr(config, name) for name in PARTS}
+    if config.names == NamesConfig():
+        del parts["names"]
     return {name: msgspec.to_builtins(part) for name, part in parts.items()}
 
 

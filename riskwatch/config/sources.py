@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from riskwatch.config.config import digest
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
@@ -51,9 +49,7 @@ def with_unproven(config: Config, last: ConfigurationChanged | None) -> Config:
     if unproven == (config.policy.risk.unproven or ()):
         return config
     risk = msgspec.structs.replace(config.policy.risk, unproven=unproven or msgspec.UNSET)
-    policy = msgspec.structs.replace(config.policy, risk=risk)
-    parts = (config.reference, config.limits, config.rules, policy, config.operators)
-    return msgspec.structs.replace(config, policy=policy, digest=digest(*parts))
+    return config.with_policy(msgspec.structs.replace(config.policy, risk=risk))
 
 
 def _has_weight(recorded: Mapping[str, Any], source: str, weight: float) -> bool:

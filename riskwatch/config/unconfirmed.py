@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.config.config import Config, digest
 from riskwatch.core.risk.config import ALL, ask_rule_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from riskwatch.config.config import Config
     from riskwatch.core.enums import Mode
     from riskwatch.core.outputs import ConfigurationChanged
 
@@ -72,9 +72,7 @@ def with_unconfirmed(config: Config, last: ConfigurationChanged | None) -> Confi
     if unconfirmed == (risk.unconfirmed or ()):
         return config
     risk = msgspec.structs.replace(risk, unconfirmed=unconfirmed or msgspec.UNSET)
-    policy = msgspec.structs.replace(config.policy, risk=risk)
-    parts = (config.reference, config.limits, config.rules, policy, config.operators)
-    return msgspec.structs.replace(config, policy=policy, digest=digest(*parts))
+    return config.with_policy(msgspec.structs.replace(config.policy, risk=risk))
 
 
 def _unconfirmed(config: Config, content: Mapping[str, Any]) -> Iterator[str]:

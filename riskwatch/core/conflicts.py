@@ -1,7 +1,8 @@
-"""Conflicts of identity: sources that send another event under an identity that they have used.
+"""Dead letters that page: reused identities, and records under another name of a counterparty.
 
-The usual cause is a producer whose counter of ids restarts. Each such event becomes a dead letter.
-One data-quality alert per stream and source says so, and ends after an hour without another one.
+The usual causes are a producer whose counter of ids restarts, and one that spells a counterparty in
+its own way. Each such event becomes a dead letter. One data-quality alert per stream and source
+says so, and ends after an hour without another one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import HOUR, moment
+from riskwatch.core.clock import HOUR
 from riskwatch.core.enums import QualityIssue
-from riskwatch.core.events import identity
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 from riskwatch.core.stage import encode_row
 
 if TYPE_CHECKING:
-    from riskwatch.core.events import Event
     from riskwatch.core.stage import Row, RowChanges
 
 QUIET_US: Final = HOUR
@@ -29,10 +28,11 @@ OTHERS: Final = "*"
 ROW: Final = "conflict/"
 
 
-class ConflictRow(msgspec.Struct):
-    """The conflicts of one source: event time of the last one, microseconds."""
+class ConflictRow(msgspec.Struct, omit_defaults=True):
+    """The conflicts of one source: event time of the last one, microseconds, and their kind."""
 
     last: int
+    issue: QualityIssue = QualityIssue.IDENTITY_REUSED
 
 
 class ConflictTracker:
@@ -49,46 +49,43 @@ class ConflictTracker:
         self._dirty: dict[str, None] = {}
 
     def note(
-        self, stream: str, topic: str, event: Event, place: str, us: int
+        self, issue: QualityIssue, subject: str, detail: str, origin: Origin, us: int
     ) -> DataQualityRaised | None:
-        """Record that an event conflicts with an earlier one; return the alert if it is new.
+        """Record that an event was refused; return the alert if it is new.
 
         Parameters
         ----------
-        stream, topic : str
-            Where the event came from, and the topic to which it belongs.
-        event : Event
-            The event that was refused.
-        place : str
-            Its place, which no other conflict has.
+        issue : QualityIssue
+            What is wrong with it.
+        subject : str
+            Stream and source, with a ``|`` between.
+        detail : str
+            What the alert says.
+        origin : Origin
+            Origin of the alert, which no other refused event has.
         us : int
             Event time reached, microseconds.
         """
-        subject = f"{stream}|{event.source}"
         if subject not in self._open and len(self._open) >= MAX_SOURCES:
-            subject = f"{stream}|{OTHERS}"
+            subject = f"{subject.partition('|')[0]}|{OTHERS}"
         is_open = subject in self._open
-        self._open[subject] = ConflictRow(us)
+        self._open[subject] = ConflictRow(us, issue)
         self._dirty[subject] = None
         if is_open:
             return None
-        issue, cause = QualityIssue.IDENTITY_REUSED, identity(event)
-        origin = Origin(cause, moment(us), f"{cause}/{place}")
         return DataQualityRaised(
             **origin.stamp(DataQualityRaised, f"{issue}|{subject}"),
             issue=issue,
             subject=subject,
-            detail=f"{event.source} sent another event under event_id={event.event_id}, which it "
-            f"has used on {topic}. Such events are not applied: they are dead letters with reason "
-            "FACT_CONFLICT. If a counter of ids restarted, give the source ids that never return",
+            detail=detail,
         )
 
     def expire(self, us: int) -> list[DataQualityResolved]:
         """Return the ends of the alerts about sources without a conflict for :data:`QUIET_US`."""
         quiet = sorted(s for s, row in self._open.items() if us - row.last >= QUIET_US)
-        issue, out = QualityIssue.IDENTITY_REUSED, []
+        out = []
         for subject in quiet:
-            del self._open[subject]
+            issue = self._open.pop(subject).issue
             self._dirty[subject] = None
             stamp = Origin.tick(us).stamp(DataQualityResolved, f"{issue}|{subject}")
             out.append(DataQualityResolved(**stamp, issue=issue, subject=subject))

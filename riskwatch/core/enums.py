@@ -62,6 +62,9 @@ class RejectReason(StrEnum):
     """No stage of this worker takes this type of event."""
     KEY_MISMATCH = "KEY_MISMATCH"
     """The record key is not that of the event, or belongs to another partition."""
+    NAME_ALIAS = "NAME_ALIAS"
+    """The record is keyed under another spelling of its counterparty, so it is in the partition of
+    another one."""
     QUARANTINED = "QUARANTINED"
     """Two operators set the message aside, because a stage fails on it."""
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
@@ -209,6 +212,8 @@ class QualityIssue(StrEnum):
     """A price is not possible and is not used, or a value is so large that its maximum counts."""
     IDENTITY_REUSED = "IDENTITY_REUSED"
     """A source sends other events under identities that it has used; they are not applied."""
+    NAME_ALIAS = "NAME_ALIAS"
+    """A source sends facts under another spelling of a counterparty; they are not applied."""
     TABLE_FULL = "TABLE_FULL"
     """A writer has more names than there is room for; some of it is refused or removed."""
     GRAPH_DENSE = "GRAPH_DENSE"

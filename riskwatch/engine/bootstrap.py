@@ -120,12 +120,13 @@ def risk_slot(
 
 def ledger_pipeline(config: Config, *, live: bool = False) -> Pipeline:
     """Return the pipeline of a ledger worker; `live` if its time is that of the clock."""
-    return Pipeline([ledger_slot(config, live=live)])
+    return Pipeline([ledger_slot(config, live=live)], names=config.name_table)
 
 
 def risk_pipeline(config: Config, deployment: str = EMBEDDED) -> Pipeline:
     """Return the pipeline of the risk worker: market and risk, in one transaction."""
-    return Pipeline([market_slot(config), risk_slot(config, deployment=deployment)])
+    slots = [market_slot(config), risk_slot(config, deployment=deployment)]
+    return Pipeline(slots, names=config.name_table)
 
 
 def pipeline(
@@ -137,4 +138,4 @@ def pipeline(
 ) -> Pipeline:
     """Return a pipeline of all stages, as ``riskwatch replay`` and ``riskwatch demo`` run it."""
     slots = (ledger_slot(config), market_slot(config), risk_slot(config, scorer, deployment))
-    return Pipeline(slots, keep_events=keep_events)
+    return Pipeline(slots, keep_events=keep_events, names=config.name_table)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from riskwatch.core.names import IDENTITY
 from riskwatch.core.readings import LedgerMessage, MarketReading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from riskwatch.core.names import NameTable
     from riskwatch.core.outputs import Output
     from riskwatch.core.stage import Row, RowChanges, Stage, StageState
 
@@ -68,6 +70,8 @@ class Pipeline:
         From first to last. An input goes to every slot that takes it, in this order.
     keep_events : bool, optional
         Record the inputs of every slot in the journal, not only of those with ``journal``.
+    names : NameTable, optional
+        Canonical names that events get before they are applied; without it they stay.
 
     Raises
     ------
@@ -75,11 +79,18 @@ class Pipeline:
         If there is no slot, or two stages have one name.
     """
 
-    def __init__(self, slots: Iterable[StageSlot], *, keep_events: bool = False) -> None:
+    def __init__(
+        self,
+        slots: Iterable[StageSlot],
+        *,
+        keep_events: bool = False,
+        names: NameTable = IDENTITY,
+    ) -> None:
         self.slots = tuple(slots)
-        names = [slot.stage.name for slot in self.slots]
-        if not names or len(dict.fromkeys(names)) != len(names):
-            raise ValueError(f"stages must have names of their own, were {names}")
+        self.names = names
+        stages = [slot.stage.name for slot in self.slots]
+        if not stages or len(dict.fromkeys(stages)) != len(stages):
+            raise ValueError(f"stages must have names of their own, were {stages}")
         self._routes: dict[type, tuple[tuple[StageSlot, bool], ...]] = {}
         for kind in dict.fromkeys(kind for slot in self.slots for kind in slot.takes):
             takers = [slot for slot in self.slots if kind in slot.takes]

@@ -15,6 +15,7 @@ from sqlalchemy import inspect
 
 from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.codec import decode
+from riskwatch.contracts.naming import EventNamer
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.validation import MAX_AHEAD
 from riskwatch.core.clock import MINUTE, micros, rfc3339
@@ -100,10 +101,13 @@ def risk_inputs(
         if type(event) in risk.takes:
             inputs.append(event)
 
+    namer = EventNamer(config.name_table)
     for event in events:
         for us in grid.before(micros(event.ts)):
             hand_over(Tick(us))
-        hand_over(event)
+        named = namer.changed(event) or event  # type: ignore[arg-type]
+        if not isinstance(named, Refusal):
+            hand_over(named)
     for us in grid.closing():
         hand_over(Tick(us))
     return inputs, outputs

@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
+from riskwatch.contracts.codec import decode
 from riskwatch.contracts.codec import tag_of as kind_of
+from riskwatch.contracts.naming import EventNamer
 from riskwatch.contracts.refusal import Refusal
+from riskwatch.contracts.topics import key_of
 from riskwatch.contracts.validation import EARLIEST
 from riskwatch.core.clock import moment, rfc3339
 from riskwatch.core.conflicts import ConflictTracker
 from riskwatch.core.dedupe import DedupeWindow
-from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import Command, Event, Tick
+from riskwatch.core.enums import QualityIssue, RejectReason
+from riskwatch.core.events import Command, Event, Tick, identity
 from riskwatch.core.migration import overlay
-from riskwatch.core.outputs import EventRejected
+from riskwatch.core.outputs import EventRejected, Origin
 from riskwatch.engine.batch import BatchBuilder, CommitResult, counts_since, is_empty
 from riskwatch.engine.pipeline import Effects
 from riskwatch.engine.record import FORWARDED, arrival_time, cause_of, input_identity
@@ -96,6 +99,7 @@ class Runner:
         self._pipeline = pipeline
         self._publisher = publisher
         self._holder = holder
+        self._namer = EventNamer(pipeline.names)
         self._window = window or DedupeWindow()
         self._conflicts = ConflictTracker()
         self._recorder = recorder
@@ -226,6 +230,7 @@ class Runner:
         if overtakes and builder.us:
             record = msgspec.structs.replace(record, us=min(record.us, builder.us))
         try:
+            event = self._namer.changed(event) or event
             if isinstance(event, Refusal):
                 builder.counts.read += 1
                 self._refuse(record, event.reason, event.detail)
@@ -357,15 +362,36 @@ class Runner:
         if known is None or known == own.content:
             self._builder.counts.duplicate += 1
             return False
-        event, us = record.event, self._builder.us
+        event = record.event
         assert isinstance(event, Event), "messages between workers have no content to compare"
         detail = f"event_id={event.event_id} of {event.source} had other content on {own.topic}"
         self._refuse(record, RejectReason.FACT_CONFLICT, detail)
+        subject = f"{record.stream}|{event.source}"
+        said = (
+            f"{event.source} sent another event under event_id={event.event_id}, which it has used "
+            f"on {own.topic}. Such events are not applied: they are dead letters with reason "
+            "FACT_CONFLICT. If a counter of ids restarted, give the source ids that never return"
+        )
+        self._report(QualityIssue.IDENTITY_REUSED, subject, said, record, event)
+        return False
+
+    def _report_alias(self, record: InputRecord, detail: str) -> None:
+        """Raise an alert about a record that is keyed under another spelling."""
+        event = decode(record.raw)
+        assert not isinstance(event, Refusal), "its names were read"
+        subject = f"{record.stream}|{event.source}|{key_of(event)}"
+        said = f"{event.source} sends what no worker applies: {detail}"
+        self._report(QualityIssue.NAME_ALIAS, subject, said, record, event)
+
+    def _report(
+        self, issue: QualityIssue, subject: str, detail: str, record: InputRecord, event: Event
+    ) -> None:
+        """Put out the alert about a refused record, if it is new."""
         place = f"{record.stream}/{record.position}"
-        alert = self._conflicts.note(record.stream, own.topic, event, place, us)
+        origin = Origin(identity(event), moment(self._builder.us), f"{identity(event)}/{place}")
+        alert = self._conflicts.note(issue, subject, detail, origin, self._builder.us)
         if alert is not None:
             self._builder.put([alert])
-        return False
 
     def _finish(self, record: InputRecord, cause: str, own: InputIdentity | None) -> None:
         """Add the outputs of a record, and count it as applied or as refused by its stage."""
@@ -382,6 +408,8 @@ class Runner:
         self._builder.refuse(record, reason, detail)
         place = (record.stream, reason.value)
         self._rejects[place] = self._rejects.get(place, 0) + 1
+        if reason is RejectReason.NAME_ALIAS:
+            self._report_alias(record, detail)
 
     def _tick(self, us: int) -> None:
         if self._pipeline.takes(Tick):

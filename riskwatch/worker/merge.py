@@ -25,6 +25,7 @@ import structlog
 from kafka.partitioner import murmur2
 
 from riskwatch.contracts.codec import decode, tag_of
+from riskwatch.contracts.naming import EventNamer, refuse_alias
 from riskwatch.contracts.outputs import decode_internal
 from riskwatch.contracts.record_signing import is_record_signed
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
@@ -33,6 +34,7 @@ from riskwatch.contracts.validation import check_command_text, is_halt
 from riskwatch.core.clock import MINUTE, micros, moment
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet
+from riskwatch.core.names import IDENTITY
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 from riskwatch.core.risk.credit import TIGHTENING_KINDS
 from riskwatch.core.risk.gate import MAY_LOOSEN
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from riskwatch.core.events import WireEvent
+    from riskwatch.core.names import NameTable
     from riskwatch.core.policy import IntakeConfig
     from riskwatch.engine.clock import LiveClock
 
@@ -153,6 +156,8 @@ class PartitionDecoder:
         Signatures of sources of credit news.
     intake : IntakeConfig, optional
         How old a fact may be; without it, the age of a fact does not matter.
+    names : NameTable, optional
+        Canonical names; a ledger record under another spelling of its counterparty is refused.
 
     Attributes
     ----------
@@ -167,8 +172,10 @@ class PartitionDecoder:
         clock: LiveClock | None = None,
         proofs: SourceProofs | None = None,
         intake: IntakeConfig | None = None,
+        names: NameTable = IDENTITY,
     ) -> None:
         self.stream = stream
+        self._namer = EventNamer(names)
         self._proofs = proofs
         self._clock = clock
         self._intake = intake
@@ -196,6 +203,7 @@ class PartitionDecoder:
             return refuse(RejectReason.NOT_ROUTED, detail)
         return (
             self._misplaced(event, key)
+            or self._alias(event)
             or check_command_text(event)
             or self._from_future(event, arrived_us)
             or self._too_old(event, arrived_us)
@@ -237,6 +245,15 @@ class PartitionDecoder:
         if refusal is None or self._clock is None or isinstance(event, Command):
             return refusal
         return refuse_future(event, max(arrived_us, self._clock.now()))
+
+    def _alias(self, event: WireEvent) -> Refusal | None:
+        """Refuse a ledger record that is keyed under another spelling of its counterparty."""
+        if self._partitions == 1:
+            return None
+        found = self._namer.changed(event)
+        if found is None or isinstance(found, Refusal):
+            return None  # what cannot be scaled is refused when it is applied
+        return refuse_alias(event, found, self._partitions)
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Refuse a message whose key is not that of its event or is in another partition."""

@@ -350,7 +350,12 @@ class Unit:
         }
         self._decoders = {
             stream: PartitionDecoder(
-                stream, partition.partitions, self._clock, self._proofs, self._intake
+                stream,
+                partition.partitions,
+                self._clock,
+                self._proofs,
+                self._intake,
+                self._runner.pipeline.names,
             )
             for stream, partition in partitions.items()
         }

@@ -40,7 +40,7 @@ def tightened() -> Config:
     )
     pack = RulePack(rules=rules)
     parts = (CONFIG.reference, CONFIG.limits, pack, CONFIG.policy, CONFIG.operators)
-    return msgspec.structs.replace(CONFIG, rules=pack, digest=digest(*parts))
+    return msgspec.structs.replace(CONFIG, rules=pack, digest=digest(*parts, names=CONFIG.names))
 
 
 def replay(events: Path, url: str, config: Config, most: int | None, *, keep: bool) -> None:

@@ -145,7 +145,8 @@ def _play_commands(path: Path, url: str, out: BytesIO, batch: int) -> None:
     """Play an hour with commands among the events, up to each request and on from there."""
     config = bootstrap.configuration()
     parts = (config.reference, config.limits, config.rules, config.policy, OPERATORS)
-    config = msgspec.structs.replace(config, operators=OPERATORS, digest=digest(*parts))
+    own = digest(*parts, names=config.names)
+    config = msgspec.structs.replace(config, operators=OPERATORS, digest=own)
     begin = datetime(2023, 3, 11, 2, 40, tzinfo=UTC)
     events = [e for e in _episode("usdc_2023", begin, begin + timedelta(hours=1)) if e.ts >= begin]
     last = begin

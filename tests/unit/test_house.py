@@ -57,6 +57,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.checks.feed": "public conformance kit",
     "riskwatch.checks.model_process": "runs as a process of its own, with another hash seed",
     "riskwatch.cli": "the entry point of the package",
+    "riskwatch.config.spellings": "checks of one file, apart from the reader of all files",
     "riskwatch.client.deadman": "public class",
     "riskwatch.client.guard.deployment": "which messages are foreign, without clocks and tables",
     "riskwatch.client.guard.ack_publisher": "a thread of its own; imports Kafka",

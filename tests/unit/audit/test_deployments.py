@@ -62,7 +62,9 @@ def configuration() -> Config:
     """Return the shipped configuration with the operators of the tests."""
     config = bootstrap.configuration()
     parts = (config.reference, config.limits, config.rules, config.policy, OPERATORS)
-    return msgspec.structs.replace(config, operators=OPERATORS, digest=digest(*parts))
+    return msgspec.structs.replace(
+        config, operators=OPERATORS, digest=digest(*parts, names=config.names)
+    )
 
 
 def work(engine: Engine, deployment: str, *commands: Command) -> None:

@@ -36,9 +36,10 @@ def folder(tmp_path: Path, root: Path) -> Path:
 
 def recorded(made: Config) -> ConfigurationChanged:
     """Return a configuration as a worker records it."""
+    parts = (made.reference, made.limits, made.rules, made.policy, made.operators)
     return ConfigurationChanged(
         id="1", cause_id="c", ts=datetime(2023, 3, 11, tzinfo=UTC), worker="risk", journal=1,
-        digest=digest(made.reference, made.limits, made.rules, made.policy, made.operators),
+        digest=digest(*parts, names=made.names),
         previous="", changes=[], content=config_content(made),
     )  # fmt: skip
 
