@@ -34,6 +34,7 @@ from riskwatch.store.content import content_digest
 from riskwatch.store.engine import open_engine
 from riskwatch.store.notifications import NotificationBatch, commit_notifications
 from riskwatch.store.queries import open_reader
+from riskwatch.store.reference import sync_reference
 from riskwatch.store.state_rows import current_row, load_rows
 from riskwatch.store.transaction import take_lease
 from riskwatch.store.truth import STATE_ROW
@@ -298,6 +299,8 @@ def test_a_stored_database_goes_on_under_the_next_format(stored: Stored) -> None
 def test_a_load_changes_nothing_until_the_first_commit(stored: Stored) -> None:
     """Killed in between, or refused by the database, a worker leaves all as it was."""
     engine = open_engine(stored.url)
+    with engine.begin() as conn:  # each start copies the reference data of its own build first
+        sync_reference(conn, bootstrap.configuration().reference)
     before = content_digest(engine)
     first = take_lease(engine, WORKER, "one", NEXT)
     # The first format has other keys of holdings, too.
