@@ -6,8 +6,8 @@ else reads the *effective* tables, so a digest never depends on where a value st
 
 Tables merge by key. Lists whose entries have an id merge by it: limits, rules and drills by `id`,
 generations by name, targets and asks by what they are about, aliases of names by venue, spelling
-and first day. Any other list replaces the inherited
-one. ``remove`` names what is not inherited, as ``["limits.kraken", "assets.FTT"]``.
+and first day. Any other list replaces the inherited one. ``remove`` names what is not inherited, as
+``["limits.kraken", "assets.FTT"]``.
 """
 
 from __future__ import annotations

@@ -106,13 +106,8 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
 }
 """Names by type of event; a field with a name that is of neither kind stands in `OWN_NAMES`."""
 OWN_NAMES: Final = frozenset(
-<<<<<<< Updated upstream
-    {"source", "account", "book", "agency", "jurisdiction", "network", "networks", "entity"}
-    | {"netting_set", "accounts", "operator"}
-=======
     {"source", "account", "accounts", "wallet", "book", "agency", "jurisdiction", "network"}
     | {"networks", "entity", "netting_set", "operator"}
->>>>>>> Stashed changes
 )
 """Fields whose names are the firm's or the sender's own, and stay as they are."""
 _DERIVATIVES: Final = (events.Fill, events.FillCorrection, events.Position, events.OpenOrder)
