@@ -14,7 +14,7 @@ from riskwatch.contracts.outputs import encode_plain
 from riskwatch.contracts.refusal import Refusal, excerpt, json_refusal, refuse, shape_refusal
 from riskwatch.contracts.validation import CHECKS, PLAIN_DECIMAL, check_number
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import WireEvent
+from riskwatch.core.events import LEDGER_EVENTS, WireEvent
 from riskwatch.core.money import canonical
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class EventShape(msgspec.Struct, frozen=True, kw_only=True):
     names, texts : tuple of str
         String fields with a pattern, and fields with free text.
     optional : tuple of str
-        Decimal fields that may be left out.
+        Fields that may be left out and in which an empty text says the same: decimals, and in facts
+        of accounts names, too.
     check : callable
         Its check function in :mod:`riskwatch.contracts.validation`.
     """
@@ -83,6 +84,7 @@ def _shape(event_type: type[Event]) -> EventShape:
     info = inspect.type_info(event_type)
     assert isinstance(info, inspect.StructType), "events are structs"
     groups: dict[str, list[str]] = {k: [] for k in ("numbers", "rows", "times", "names", "texts")}
+    venue = event_type in LEDGER_EVENTS
     for field in info.fields:
         for group in _field_groups(field.type) - {""}:
             groups[group].append(field.name)
@@ -92,7 +94,8 @@ def _shape(event_type: type[Event]) -> EventShape:
         optional=tuple(
             field.name
             for field in info.fields
-            if field.name in groups["numbers"] and not field.required
+            if not field.required
+            and (field.name in groups["numbers"] or (venue and field.name in groups["names"]))
         ),
         **{group: tuple(fields) for group, fields in groups.items()},
     )
@@ -218,16 +221,19 @@ def _check_numbers(plain: dict[str, Any], shape: EventShape) -> Refusal | None:
 
 
 def _decode_without_blanks(plain: object, shape: object) -> WireEvent | Refusal | None:
-    """Decode a message without its optional numbers that are empty texts; ``None`` if it has none.
+    """Decode a message without its optional fields that are empty texts; ``None`` if it has none.
 
-    Venues write ``""`` for a number that is not there.
+    Venues write ``""`` for what is not there. They write zero as a number, too, which is exact; any
+    other number must be a text, because it may have lost digits.
     """
     if not isinstance(plain, dict) or not isinstance(shape, EventShape):
         return None
     blank = [name for name in shape.optional if plain.get(name) == ""]
-    if not blank:
+    zero = [n for n in shape.numbers if type(plain.get(n)) in (int, float) and plain[n] == 0]
+    if not blank and not zero:
         return None
-    return decode(msgspec.json.encode({k: v for k, v in plain.items() if k not in blank}))
+    stated = {key: value for key, value in plain.items() if key not in blank}
+    return decode(msgspec.json.encode(stated | dict.fromkeys(zero, "0")))
 
 
 def _check_texts(event: WireEvent, shape: EventShape) -> Refusal | None:

@@ -346,7 +346,7 @@ def _position(event: events.Position) -> Refusal | None:
 
 
 def _transfer(event: events.Transfer) -> Refusal | None:
-    return check_positive(event, "amount")
+    return check_positive(event, "amount") or check_not_negative(event, "fee")
 
 
 def _open_order(event: events.OpenOrder) -> Refusal | None:

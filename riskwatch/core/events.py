@@ -204,7 +204,14 @@ class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
 
 
 class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):
-    """One status of one transfer; `transfer_id` is unique per counterparty."""
+    """One status of one leg of a transfer; `transfer_id` is unique per counterparty and direction.
+
+    `amount` is what moves; `fee` is charged to the account beside it, in `fee_asset` (if that is
+    absent, in `asset`). `tx_id` is the transaction on chain, which both legs share. A withdrawal
+    with `to_account` or `to_wallet` at the same counterparty is a whole internal transfer, and no
+    other leg is sent. With another `to_counterparty` the destination is ours as well, and that
+    counterparty sends the other leg. `instruction_id` is the instruction of ours that it follows.
+    """
 
     transfer_id: Id
     counterparty: Name
@@ -216,6 +223,14 @@ class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):
     status: TransferStatus
     network: Name | None = None
     wallet: Name | None = None
+    tx_id: Id | None = None
+    address: Id | None = None
+    fee: Decimal | None = None
+    fee_asset: Name | None = None
+    to_counterparty: Name | None = None
+    to_account: Name | None = None
+    to_wallet: Name | None = None
+    instruction_id: Id | None = None
 
 
 class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from riskwatch.core.stage import FORMAT, Row, RowChanges
 from riskwatch.errors import RowFormatError
 
@@ -38,9 +40,17 @@ def _with_wallets(rows: Mapping[str, Row]) -> dict[str, Row]:
 
     ``cell/<party>/<book>/<account>/<asset>/<kind>`` gets an empty wallet behind the account, and
     so do the keys of deltas and of reported amounts. ``position/<party>/<book>/<account>/<name>``
-    gets an empty wallet and an empty side.
+    gets an empty wallet and an empty side. ``transfer/<party>/<id>`` of a deposit begins with
+    ``deposit`` from here on, because both legs of a transfer may have one id.
     """
-    return {_key_with_wallet(key): row for key, row in rows.items()}
+    return {_key_of_deposit(_key_with_wallet(key), row): row for key, row in rows.items()}
+
+
+def _key_of_deposit(key: str, row: Row) -> str:
+    kind, _, rest = key.partition("/")
+    if kind == "transfer" and msgspec.json.decode(row)[4] == "deposit":
+        return f"deposit/{rest}"
+    return key
 
 
 def _key_with_wallet(key: str) -> str:

@@ -462,6 +462,57 @@ class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
         return f"{self.book}/{self.counterparty}/{place}/{self.instrument}/position"
 
 
+class TransferTracked(Output, frozen=True, kw_only=True, gc=False):
+    """What became of one leg of a transfer; stored in SQL only.
+
+    Attributes
+    ----------
+    direction, transfer_id : str
+        ``withdrawal`` or ``deposit``, and the id at the counterparty.
+    amount, in_transit : Decimal
+        Amount that moves, and what of it counts as in transit for this leg.
+    status : str
+        ``pending``, ``in_transit``, ``overdue``, ``arrived``, ``left`` (to somebody else),
+        ``returned``, or ``forgotten``, which closes the row.
+    moved_at : datetime
+        When the amount left or was seen; of a pending one, when it was requested.
+    linked_by : str
+        By what the other leg is linked: ``transfer_id``, ``tx_id`` or ``assumed``; empty if there
+        is none.
+    linked_counterparty, linked_transfer_id : str
+        The other leg.
+    short : Decimal or None
+        Amount that was sent less the amount that arrived; ``None`` without another leg.
+    tx_id, network, instruction_id : str
+        As stated; empty if they are not.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    counterparty: str
+    direction: str
+    transfer_id: str
+    book: str
+    account: str
+    wallet: str
+    asset: str
+    amount: Decimal
+    status: str
+    moved_at: datetime
+    in_transit: Decimal
+    linked_by: str
+    linked_counterparty: str
+    linked_transfer_id: str
+    short: Decimal | None
+    tx_id: str
+    network: str
+    instruction_id: str
+
+    def key(self) -> str:
+        """Return ``counterparty/direction/transfer_id``."""
+        return f"{self.counterparty}/{self.direction}/{self.transfer_id}"
+
+
 class AssetValued(Output, frozen=True, kw_only=True, gc=False):
     """The value and the data quality of one asset, throttled by event time."""
 
@@ -982,6 +1033,7 @@ AnyOutput = (
     EventRejected
     | ExposureChanged
     | PositionChanged
+    | TransferTracked
     | AssetValued
     | ScoreUpdated
     | CounterpartyAssessed

@@ -182,6 +182,56 @@ class RestingOrders(msgspec.Struct, frozen=True, gc=False, array_like=True):
     count: int
 
 
+class TransferLeg(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One leg of a transfer: what one counterparty says of it.
+
+    Attributes
+    ----------
+    transfer_id, direction : str
+        Id at the counterparty, and ``deposit`` or ``withdrawal``.
+    book, account, asset : str
+        Holding that it leaves or reaches.
+    amount, fee : Decimal
+        Amount that moves, and the fee beside it if it is charged in the same asset.
+    phase : str
+        ``pending`` (nothing moved), ``open`` (sent, or seen on chain), ``done`` or ``returned``.
+    first_us, last_us : int
+        Time of the movement (of the request, while it is pending) and of the newest status,
+        microseconds.
+    in_transit : Decimal
+        What the holdings of the same reading contain for it as ``in_transit``.
+    tx_id, address, network, instruction_id : str
+        As stated; empty if they are not.
+    to_counterparty, to_account : str
+        Destination of ours, if it is stated.
+    wallet, to_wallet : str
+        Wallets, as the counterparty names them.
+    internal : bool
+        Whether it is the whole of a transfer within the counterparty, without another leg.
+    """
+
+    transfer_id: str
+    direction: str
+    book: str
+    account: str
+    asset: str
+    amount: Decimal
+    fee: Decimal
+    phase: str
+    first_us: int
+    last_us: int
+    in_transit: Decimal
+    tx_id: str = ""
+    address: str = ""
+    network: str = ""
+    instruction_id: str = ""
+    to_counterparty: str = ""
+    to_account: str = ""
+    wallet: str = ""
+    to_wallet: str = ""
+    internal: bool = False
+
+
 class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="reading"):
     """Everything that the risk stage needs of one counterparty; it replaces the last reading.
 
@@ -191,6 +241,9 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     `fills` are all fills since the last reading, in groups. `fills_missed` is the number of fills
     for which there was no room. `orders` is ``None`` if no order of the counterparty was ever
     reported, so that nothing is known about resting orders.
+
+    `legs` are the legs of transfers that changed since the last reading, a bounded number of them;
+    the next reading has the others.
     """
 
     us: int
@@ -202,6 +255,7 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     fills: list[FillGroup] = []
     fills_missed: int = 0
     orders: list[RestingOrders] | None = None
+    legs: list[TransferLeg] = []
 
     def key(self) -> str:
         """Return the counterparty."""

@@ -40,6 +40,7 @@ from riskwatch.core.outputs import (
     PositionChanged,
     ScoreUpdated,
     StageFaulted,
+    TransferTracked,
     alert_from_fault,
 )
 from riskwatch.errors import StoreError
@@ -247,6 +248,10 @@ def _no_qty(output: PositionChanged) -> bool:
     return not output.qty
 
 
+def _forgotten(output: TransferTracked) -> bool:
+    return output.status == "forgotten"
+
+
 def _ended(output: HaltEffectMeasured) -> bool:
     return output.ended
 
@@ -266,6 +271,7 @@ _COMMANDS: Final = LogTable(OPERATOR_COMMAND, command_row)
 PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
     ExposureChanged: (_latest(t.EXPOSURE, _no_amount),),
     PositionChanged: (_latest(t.POSITION, _no_qty),),
+    TransferTracked: (_latest(t.TRANSFER, _forgotten),),
     AssetValued: (_latest(t.ASSET_VALUE),),
     ScoreUpdated: (_latest(t.SCORE),),
     CounterpartyAssessed: (_latest(t.COUNTERPARTY_ASSESSMENT),),

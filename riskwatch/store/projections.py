@@ -299,6 +299,31 @@ KILLSWITCH_HISTORY: Final = Table(
     Index(None, "scope", "ts"),
 )
 
+TRANSFER: Final = Table(
+    "transfer",
+    METADATA,
+    Column("counterparty", Text, primary_key=True),
+    Column("direction", Text, primary_key=True),
+    Column("transfer_id", Text, primary_key=True),
+    Column("book", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("wallet", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", ExactDecimal, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("moved_at", UtcTime, nullable=False),
+    Column("in_transit", ExactDecimal, nullable=False),
+    Column("linked_by", Text, nullable=False),
+    Column("linked_counterparty", Text, nullable=False),
+    Column("linked_transfer_id", Text, nullable=False),
+    Column("short", ExactDecimal, nullable=True),
+    Column("tx_id", Text, nullable=False),
+    Column("network", Text, nullable=False),
+    Column("instruction_id", Text, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
 HALT_EFFECT: Final = Table(
     "halt_effect",
     METADATA,

@@ -29,7 +29,7 @@ from riskwatch.core.readings import FillGroup, FillSlippage
 if TYPE_CHECKING:
     from riskwatch.core.ledger.config import LedgerConfig
     from riskwatch.core.ledger.outputs import LedgerParameters
-    from riskwatch.core.ledger.transfers import TransferRow
+    from riskwatch.core.ledger.transfers import TransferKey, TransferRow
     from riskwatch.core.reference import Reference
 
 
@@ -65,6 +65,12 @@ class HeardRow(msgspec.Struct, array_like=True):
     def row(self) -> object:
         """Return the row's value."""
         return self
+
+
+def transfer_row_key(party: str, key: TransferKey) -> str:
+    """Return the key of the row of a transfer; that of a withdrawal begins with ``transfer``."""
+    kind = "transfer" if key[0] == "withdrawal" else "deposit"
+    return f"{kind}/{party}/{key[1]}"
 
 
 def heard_key(kind: str, *place: str) -> str:
@@ -163,6 +169,7 @@ class LedgerPartyRow(msgspec.Struct, array_like=True):
     fills: list[tuple[int, FillGroup]] = []
     fills_missed: int = 0
     by: str = ""
+    transfer_horizons: dict[str, int] = {}
 
 
 class LedgerParty:
@@ -197,6 +204,12 @@ class LedgerParty:
     heard : dict of str to int
         When old facts about open withdrawals and trades were heard, microseconds: a wait or a delay
         counts from then.
+    transfer_counts : dict of str to int
+        Number of transfers by account.
+    transfer_horizons : dict of str to int
+        By account that was full: newest event time of the transfers that were dropped for room.
+    untold : dict
+        Keys of transfers whose leg no reading had as it is now.
     cell_horizon, trade_horizon, order_horizon, loan_horizon : int
         Newest event time of the entities that were dropped, microseconds. A fact up to this time
         about an unknown entity could contradict a dropped one, and is refused.
@@ -206,7 +219,8 @@ class LedgerParty:
         "breaks", "by", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "heard",
         "key", "lines", "loan_horizon", "loans", "name", "names", "next_due", "order_horizon",
         "orders", "overdue", "positions", "recent", "resting", "routes", "slippage_bp", "slips",
-        "swept", "trade_horizon", "trades", "transfers", "wm",
+        "swept", "trade_horizon", "trades", "transfer_counts", "transfer_horizons", "transfers",
+        "untold", "wm",
     )  # fmt: skip
 
     def __init__(self, name: str, dirty: DirtyRows) -> None:
@@ -226,7 +240,10 @@ class LedgerParty:
         self.cells: dict[HoldingKey, LedgerHolding] = {}
         self.positions: dict[PositionKey, LedgerHolding] = {}
         self.lines: dict[HoldingKey, ReportedAmount] = {}
-        self.transfers: dict[str, TransferRow] = {}
+        self.transfers: dict[TransferKey, TransferRow] = {}
+        self.transfer_counts: dict[str, int] = {}
+        self.transfer_horizons: dict[str, int] = {}
+        self.untold: dict[TransferKey, None] = {}
         self.trades: dict[EntityKey, TradeRow] = {}
         self.orders: dict[EntityKey, OrderRow] = {}
         self.loans: dict[str, LoanRow] = {}
@@ -249,6 +266,24 @@ class LedgerParty:
         elif self.heard.pop(key, None) is None:
             return
         self.dirty[f"heard/{self.name}/{key}"] = HeardRow(us) if us else None
+
+    def store_transfer(self, key: TransferKey, transfer: TransferRow) -> None:
+        """Store a new or changed transfer."""
+        if key not in self.transfers:
+            account = transfer.account
+            self.transfer_counts[account] = self.transfer_counts.get(account, 0) + 1
+        self.transfers[key] = transfer
+        self.dirty[transfer_row_key(self.name, key)] = transfer
+
+    def drop_transfer(self, key: TransferKey) -> None:
+        """Drop a transfer."""
+        transfer = self.transfers.pop(key)
+        left = self.transfer_counts[transfer.account] - 1
+        if left:
+            self.transfer_counts[transfer.account] = left
+        else:
+            del self.transfer_counts[transfer.account]
+        self.dirty[transfer_row_key(self.name, key)] = None
 
     def line(self, key: HoldingKey) -> ReportedAmount:
         """Return the reported amount `key`, whose kind is its component, created if new."""
@@ -393,6 +428,7 @@ class LedgerParty:
             self.recent.rows(),
             self.recent.missed,
             self.by,
+            self.transfer_horizons,
         )
 
     def restore(self, row: LedgerPartyRow) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import HOUR, MINUTE
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.ledger.holding import NEVER
+from riskwatch.core.ledger.movements import sweep_transfers, take_legs
 from riskwatch.core.ledger.outputs import (
     LedgerOutput,
     LedgerParameters,
@@ -16,7 +17,6 @@ from riskwatch.core.ledger.outputs import (
 )
 from riskwatch.core.ledger.party import LATER, LedgerParty, heard_key
 from riskwatch.core.ledger.trades import trade_effect
-from riskwatch.core.ledger.transfers import transfer_effect
 from riskwatch.core.money import EXACT, canonical, quantise
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
 
@@ -54,7 +54,7 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
 
 def _due(party: LedgerParty, us: int) -> bool:
     """Whether a reading is due: new facts, a pending withdrawal, or an hour left the window."""
-    if party.changed:
+    if party.changed or party.untold:
         return True
     waits = party.flow.pending and us // MINUTE > party.emitted // MINUTE
     moved = party.flow.hours and us // HOUR > party.emitted // HOUR
@@ -129,6 +129,7 @@ def _subject(key: str) -> str:
 
 def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     """Return the full reading of a counterparty; an amount that became zero is reported once."""
+    legs = take_legs(party)
     holdings = []
     for key in sorted(party.lines):
         line = party.lines[key]
@@ -163,7 +164,7 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
             _show(party, holding.line)
     if party.flow.expire(us):
         party.dirty[party.flow.key] = party.flow
-    party.changed = False
+    party.changed = bool(party.untold)
     party.emitted = us
     party.dirty[party.key] = party
     slippage = quantise(party.slippage_bp or 0.0)
@@ -174,7 +175,7 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     known = bool(party.orders) or party.order_horizon != NEVER
     orders = party.resting.groups() if known else None
     return CounterpartyReading(
-        us, party.name, holdings, positions, flow, slips, fills, missed, orders
+        us, party.name, holdings, positions, flow, slips, fills, missed, orders, legs
     )
 
 
@@ -192,11 +193,7 @@ def _sweep(parameters: LedgerParameters, party: LedgerParty) -> None:
     party.dirty[party.key] = party
     reach, since = party.wm - parameters.late_us, party.wm - parameters.retention_us
     _sweep_holdings(party, reach, since)
-    for transfer_id in sorted(party.transfers):
-        transfer = party.transfers[transfer_id]
-        if transfer.last_us() < since and not transfer_effect(transfer).open:
-            del party.transfers[transfer_id]
-            party.dirty[f"transfer/{party.name}/{transfer_id}"] = None
+    sweep_transfers(party, since)
     for key in sorted(party.trades):
         trade = party.trades[key]
         if trade.last_us() < since and not trade_effect(trade).open_legs:

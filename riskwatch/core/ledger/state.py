@@ -8,7 +8,8 @@ row                                                        holds
 ``cell/<place>/<asset>/<kind>``                            snapshot and folded deltas of a holding
 ``position/<place>/<side>/<instrument>``                   the same for a position
 ``delta/<time>.<n>/<cell or position>``                    deltas kept for late snapshots
-``transfer/<counterparty>/<id>``                           received statuses
+``transfer/<counterparty>/<id>``                           received statuses of a withdrawal
+``deposit/<counterparty>/<id>``                            the same of a deposit
 ``trade/<counterparty>/<book>/<account>/<id>``             fill, settlements, bust
 ``heard/<counterparty>/<transfer or trade>/<id>``          when an old fact about it was heard
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
@@ -38,6 +39,7 @@ from riskwatch.core.ledger.party import (
     LoanRow,
     add_balance_components,
     heard_key,
+    transfer_row_key,
 )
 from riskwatch.core.ledger.trades import TradeRow
 from riskwatch.core.ledger.transfers import TransferRow, transfer_effect
@@ -181,10 +183,16 @@ def _load_delta(state: LedgerState, rest: str, row: Row) -> None:
 def _load_transfer(state: LedgerState, rest: str, row: Row) -> None:
     name, _, transfer_id = rest.partition("/")
     party = state.party(name)
-    transfer = party.transfers[transfer_id] = _decode(row, TransferRow)
+    transfer = _decode(row, TransferRow)
+    key = (transfer.direction, transfer_id)
+    party.store_transfer(key, transfer)
+    del state.dirty[transfer_row_key(name, key)]
+    if not transfer.told:
+        party.untold[key] = None
     effect = transfer_effect(transfer)
-    line = (transfer.book, transfer.account, transfer.wallet, transfer.asset, "in_transit")
-    party.add(line, effect.in_transit)
+    if not transfer.released:
+        line = (transfer.book, transfer.account, transfer.wallet, transfer.asset, "in_transit")
+        party.add(line, effect.in_transit)
     if effect.pending_us is not None:
         heard = party.heard.get(heard_key("transfer", transfer_id), 0)
         party.flow.pending[transfer_id] = max(effect.pending_us, heard)
@@ -241,6 +249,7 @@ _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "position": _load_position,
     "delta": _load_delta,
     "transfer": _load_transfer,
+    "deposit": _load_transfer,
     "trade": _load_trade,
     "order": _load_order,
     "loan": _load_loan,

@@ -3,16 +3,29 @@
 Every status counts once, at its earliest (ts, source_seq). The latest terminal status decides; if
 times are equal, the order is `confirmed`, `failed`, `cancelled`. One exception: a failure older
 than `sent` does not count while the transfer is not confirmed.
+
+What a status may add to the terms, such as the transaction and the fee, counts as the newest status
+that states it says.
+
+The ledger knows one leg of a transfer: what one counterparty says. Legs go to the risk stage with
+the readings, because the other leg may lie in another partition.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
 from riskwatch.core.events import Transfer, TransferStatus
-from riskwatch.core.money import ZERO
+from riskwatch.core.money import ZERO, canonical
+from riskwatch.core.readings import TransferLeg
+
+TransferKey = tuple[str, str]
+"""(direction, transfer_id)."""
+Movement = tuple[str, str, str, int, Decimal]
+"""(account, wallet, asset, event time in microseconds, signed amount)."""
 
 _RANK: dict[TransferStatus, int] = {
     "requested": 0,
@@ -22,6 +35,11 @@ _RANK: dict[TransferStatus, int] = {
     "failed": 4,
     "cancelled": 5,
 }
+_TERMS: Final = ("book", "account", "asset", "amount", "direction", "wallet")
+_DETAILS: Final = (
+    "network", "tx_id", "address", "fee", "fee_asset", "to_counterparty", "to_account",
+    "to_wallet", "instruction_id",
+)  # fmt: skip
 
 
 class TransferRow(msgspec.Struct, array_like=True):
@@ -31,6 +49,13 @@ class TransferRow(msgspec.Struct, array_like=True):
     ----------
     seen : dict
         Earliest (ts in microseconds, source_seq or 0) by status.
+    details : dict
+        By field of the event that any status may state: (ts, source_seq or 0, text) of the newest
+        status that states it.
+    told : bool
+        Whether a reading had the leg as it is now.
+    released : bool
+        Whether it is so old that the risk stage alone counts what is in transit.
     """
 
     book: str
@@ -40,6 +65,9 @@ class TransferRow(msgspec.Struct, array_like=True):
     direction: str
     seen: dict[TransferStatus, tuple[int, int]]
     wallet: str = ""
+    details: dict[str, tuple[int, int, str]] = {}
+    told: bool = False
+    released: bool = False
 
     def row(self) -> object:
         """Return the row's value."""
@@ -47,12 +75,33 @@ class TransferRow(msgspec.Struct, array_like=True):
 
     def contradiction(self, event: Transfer) -> str:
         """Return the fields in which `event` contradicts this transfer, as text; empty if none."""
-        names = ("book", "account", "asset", "amount", "direction", "wallet")
         return " ".join(
             f"{name}={getattr(event, name)} was={getattr(self, name)}"
-            for name in names
+            for name in _TERMS
             if (getattr(event, name) or "") != getattr(self, name)
         )
+
+    def note(self, event: Transfer, at: tuple[int, int]) -> None:
+        """Store a status and what it states beside the terms."""
+        self.seen[event.status] = min(at, self.seen.get(event.status, at))
+        for name in _DETAILS:
+            value = getattr(event, name)
+            if value is None:
+                continue
+            text = str(canonical(value)) if isinstance(value, Decimal) else value
+            found = (*at, text)
+            self.details[name] = max(found, self.details.get(name, found))
+
+    def detail(self, name: str) -> str:
+        """Return what is stated in the field `name`; empty if nothing is."""
+        found = self.details.get(name)
+        return "" if found is None else found[2]
+
+    def is_internal(self, counterparty: str) -> bool:
+        """Whether it is the whole of a transfer within `counterparty`."""
+        there = self.detail("to_counterparty") or counterparty
+        named = self.detail("to_account") or self.detail("to_wallet")
+        return self.direction == "withdrawal" and bool(named) and there == counterparty
 
     def last_us(self) -> int:
         """Return the event time of the newest status, microseconds."""
@@ -65,7 +114,7 @@ class TransferEffect(msgspec.Struct, frozen=True):
     Attributes
     ----------
     deltas : list of (int, Decimal)
-        Signed changes of custody at event times, microseconds.
+        Signed changes of custody at event times, microseconds; the fee is not among them.
     in_transit : Decimal
         Amount in transit.
     pending_us : int or None
@@ -103,6 +152,70 @@ def transfer_effect(t: TransferRow) -> TransferEffect:
     ([(9, Decimal('-2'))], Decimal('2'), (9, 4))
     """
     return _withdrawal(t) if t.direction == "withdrawal" else _deposit(t)
+
+
+def transfer_movements(t: TransferRow, effect: TransferEffect, counterparty: str) -> list[Movement]:
+    """Return the changes of custody of a transfer, its fee and the other side of it among them."""
+    moves = [(t.account, t.wallet, t.asset, us, amount) for us, amount in effect.deltas]
+    fee = Decimal(t.detail("fee") or 0)
+    if fee:
+        asset = t.detail("fee_asset") or t.asset
+        paid = t.direction == "withdrawal"
+        for us, amount in effect.deltas:
+            charged = fee.copy_negate() if (amount < 0) == paid else fee
+            moves.append((t.account, t.wallet, asset, us, charged))
+    if t.is_internal(counterparty) and effect.deltas and effect.moved_us is not None:
+        arrived = None if effect.open else t.seen.get("confirmed")
+        if arrived is not None:
+            account, wallet = t.detail("to_account") or t.account, t.detail("to_wallet")
+            moves.append((account, wallet, t.asset, arrived[0], t.amount))
+    return moves
+
+
+def transfer_leg(t: TransferRow, transfer_id: str, counterparty: str) -> TransferLeg | None:
+    """Return the leg as the risk stage needs it; ``None`` for a deposit of which nothing is seen.
+
+    Examples
+    --------
+    >>> t = TransferRow("b", "a", "BTC", Decimal(2), "withdrawal", {"sent": (5, 0)})
+    >>> leg = transfer_leg(t, "w1", "kraken")
+    >>> leg.phase, leg.first_us, leg.in_transit
+    ('open', 5, Decimal('2'))
+    """
+    effect = transfer_effect(t)
+    way = _earliest(t, "sent", "confirmed")
+    final = _final_status(t)
+    if final is not None:
+        phase = "done" if final == "confirmed" else "returned"
+    elif way is None:
+        phase = "pending"
+    else:
+        phase = "open"
+    if phase == "pending" and t.direction == "deposit":
+        return None
+    here = (t.detail("fee_asset") or t.asset) == t.asset
+    return TransferLeg(
+        transfer_id=transfer_id,
+        direction=t.direction,
+        book=t.book,
+        account=t.account,
+        asset=t.asset,
+        amount=t.amount,
+        fee=Decimal(t.detail("fee") or 0) if here else ZERO,
+        phase=phase,
+        first_us=min(at[0] for at in t.seen.values()) if way is None else way,
+        last_us=t.last_us(),
+        in_transit=ZERO if t.released else effect.in_transit,
+        tx_id=t.detail("tx_id"),
+        address=t.detail("address"),
+        network=t.detail("network"),
+        instruction_id=t.detail("instruction_id"),
+        to_counterparty=t.detail("to_counterparty"),
+        to_account=t.detail("to_account"),
+        wallet=t.wallet,
+        to_wallet=t.detail("to_wallet"),
+        internal=t.is_internal(counterparty),
+    )
 
 
 def _final_status(t: TransferRow) -> TransferStatus | None:

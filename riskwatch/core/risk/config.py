@@ -18,6 +18,7 @@ from riskwatch.core.bounds import (
 from riskwatch.core.enums import Cause, Mode, Restriction, State
 from riskwatch.core.restriction import default_restriction
 from riskwatch.core.risk.baseline import BaselineConfig
+from riskwatch.core.risk.legs import TransitConfig
 from riskwatch.core.risk.pretrade import PretradeConfig
 
 ALL: Final = "*"
@@ -302,6 +303,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         lasts, or HALT after `outage_reduce_s`.
     outage_reduce_s : float
         How long REDUCE lasts before HALT if `outage_floor` is HALT, seconds.
+    transit : TransitConfig
+        How legs of transfers are linked, and when a transfer is overdue.
     """
 
     coverage_good: Share = 0.5
@@ -344,6 +347,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     restriction: RestrictionConfig = RestrictionConfig()
     outage_floor: State = State.REDUCE
     outage_reduce_s: NotNegative = 30.0
+    transit: TransitConfig = TransitConfig()
 
     def news_weight(self, source: str) -> float:
         """Return the weight of a source of credit news.

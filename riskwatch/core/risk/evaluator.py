@@ -43,6 +43,7 @@ from riskwatch.core.risk.state import (
     ScopeRow,
     fault_reasons,
 )
+from riskwatch.core.risk.transit import track_transfers
 from riskwatch.core.scopes import (
     ASSET,
     BOOK,
@@ -392,6 +393,7 @@ class Evaluator:
         tick.elapsed = tick.us - meta.looked if meta.looked else 0
         learn_slippage(state, tick.us, self.stakes_calculator.assessor)
         out: list[Output] = []
+        out += track_transfers(state, tick.us, self.config.transit, due=tick.due)
         out += self._exposures(state, tick)
         limit_features = self._limits(state, tick, out)
         out += self.drawdown_meter.update(state, tick)

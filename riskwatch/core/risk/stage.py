@@ -40,6 +40,7 @@ from riskwatch.core.risk.reports import asset_forgotten, news_refused
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stakes import StakesCalculator, TickContext
 from riskwatch.core.risk.state import AssetRow, LocalPriceRow, PartyRow, RiskState, VenueRow
+from riskwatch.core.risk.transit import apply_legs
 from riskwatch.core.scopes import ASSET
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ class RiskStage:
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
         row.orders = reading.orders
+        apply_legs(state, row, reading, self.config.transit)
         queue_fills(row, reading)
         state.meta.holdings = True
         state.mark("meta")

@@ -21,6 +21,7 @@ row                                holds
 ``advisory/<scope>``               trackers and result of advisory rules
 ``effect/<scope>``                 whether the present HALT of a scope took effect
 ``equity/firm``                    unitised equity of the firm, its high-water mark, what is held
+``leg/<counterparty>/<way>/<id>``  leg of a transfer, and what became of it
 ``budget``                         WATCH alerts of this month
 ``scorer/...``                     rows of the models
 ``meta``                           time of the last evaluation
@@ -49,6 +50,7 @@ from riskwatch.core.readings import (
     RestingOrders,
 )
 from riskwatch.core.risk.baseline import Baseline
+from riskwatch.core.risk.legs import LegIndex, LegRow
 from riskwatch.core.risk.tracker import RuleTracker
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
@@ -315,6 +317,8 @@ class PartyRow(msgspec.Struct):
     are fills that wait for the next tick, and `fills_missed` counts those without room. `orders`
     are the resting orders, ``None`` if none was ever reported. `traded` says that there has been a
     fill. `assessed_us` is the time of the first credit assessment, microseconds; 0 before it.
+    `in_transit` is what the ledger states as in transit; in `holdings` it is corrected by the links
+    of transfers.
     """
 
     us: int
@@ -331,6 +335,7 @@ class PartyRow(msgspec.Struct):
     fills_missed: int = 0
     orders: list[RestingOrders] | None = None
     traded: bool = False
+    in_transit: list[Holding] = []
 
 
 class CreditItem(msgspec.Struct, array_like=True):
@@ -687,6 +692,7 @@ _TYPES: Final[dict[str, Any]] = {
     "advisory": AdvisoryRow,
     "effect": HaltEffectRow,
     "equity": EquityRow,
+    "leg": LegRow,
 }
 
 
@@ -721,6 +727,9 @@ class RiskState:
         self.advisories: dict[str, AdvisoryRow] = {}
         self.effects: dict[str, HaltEffectRow] = {}
         self.equities: dict[str, EquityRow] = {}
+        self.legs: dict[str, LegRow] = {}
+        self.leg_index: LegIndex | None = None
+        """Index of the legs; ``None`` if it must be made again."""
         self.budget = AlertBudgetRow(0)
         self.meta = RiskMeta()
         self.version = 0
@@ -750,6 +759,7 @@ class RiskState:
             "advisory": self.advisories,
             "effect": self.effects,
             "equity": self.equities,
+            "leg": self.legs,
         }
 
     def mark(self, row: str) -> None:

@@ -153,6 +153,12 @@ def history() -> Iterator[Any]:
         471: [facts.loan("l1", at(471), "1000", due=facts.at(at(500)))],
         475: [unsettled(), command("ann", "release", 475, "book:mm")],
         440: [facts.transfer("w2", at(440), "requested")],
+        441: [
+            facts.transfer("x1", at(441), "sent", transfer_id="x"),
+            facts.transfer(
+                "x2", at(441), "sent", transfer_id="x", direction="deposit", account="sub"
+            ),
+        ],
         477: [facts.fill("f1", at(477)), command("rita", "acknowledge", 477, ASSET)],
         476: [
             facts.transfer(

@@ -34,6 +34,7 @@ VIEWS = {
     "exposure_by_issuer",
     "exposure_now",
     "drawdown_now",
+    "transfer_now",
     "killswitch_now",
     "limit_utilisation",
     "override_now",

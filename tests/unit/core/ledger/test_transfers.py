@@ -96,9 +96,9 @@ def test_finished_transfers_are_forgotten_after_the_retention() -> None:
     """After seven days a finished transfer is dropped, and a late status is refused."""
     state = LedgerState()
     run([transfer("a", 0, "sent"), transfer("b", 60, "confirmed")], state)
-    run([transfer("w", 0, "pending", transfer_id="waits")], state)
+    run([transfer("w", 0, "pending", transfer_id="waits"), tick(61)], state)
     run([fill("f", 8 * DAY), tick(8 * DAY)], state)
-    assert sorted(state.parties["kraken"].transfers) == ["waits"]
+    assert sorted(state.parties["kraken"].transfers) == [("withdrawal", "waits")]
     [late] = run([transfer("c", 70, "confirmed")], state)
     assert isinstance(late, EventRejected)
     assert late.reason is RejectReason.FACT_TOO_LATE
