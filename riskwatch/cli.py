@@ -24,6 +24,7 @@ from riskwatch.commands import (
     models,
     notify,
     operator,
+    policy,
     publish,
     query,
     replay,
@@ -66,6 +67,7 @@ killswitch.app.command("drills")(killswitch.drills_command)
 app.add_typer(killswitch.app, name="killswitch")
 app.add_typer(operator.app, name="operator")
 app.add_typer(config.app, name="config")
+app.add_typer(policy.app, name="policy")
 app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from riskwatch.config.config import Config
     from riskwatch.engine.pipeline import Pipeline
     from riskwatch.store.checkpoints import Checkpoint
 
@@ -76,6 +77,8 @@ class Rederivation:
         entry before it and the event time reached, microseconds.
     last : int
         Last entry to apply; by default the last one that exists.
+    config : Config, optional
+        Configuration to use all the way, instead of the recorded ones: what would have been.
 
     Attributes
     ----------
@@ -90,6 +93,7 @@ class Rederivation:
     start: Checkpoint | None = None
     new_day: Callable[[int, int], None] | None = None
     last: int = BEYOND
+    config: Config | None = None
     read: int = 0
     reached: tuple[int, int] = (0, 0)
     _pipeline: Pipeline | None = None
@@ -121,7 +125,9 @@ class Rederivation:
                 self.new_day(seq - 1, reached)
             self.reached = (seq, max(reached, us))
             while configs and configs[0].journal <= seq:
-                pipeline = self._restart(configs.pop(0), whole=whole)
+                record = configs.pop(0)
+                if self.config is None:
+                    pipeline = self._restart(record, whole=whole)
             self.read += 1
             if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
                 continue
@@ -209,7 +215,8 @@ class Rederivation:
 
     def _fresh(self, record: ConfigurationChanged, *, whole: bool) -> Pipeline:
         """Return new stages with a recorded configuration and its deployment."""
-        config, deployment = restore_config(record), recorded_deployment(record, self.worker)
+        config = restore_config(record) if self.config is None else self.config
+        deployment = recorded_deployment(record, self.worker)
         make = bootstrap.pipeline if whole else bootstrap.risk_pipeline
         return make(config, deployment=deployment)
 

@@ -43,6 +43,7 @@ from riskwatch.config.pack import SHIPPED, inherited_lines, inherits
 from riskwatch.config.recorder import decode_record
 from riskwatch.config.sources import source_lines, with_unproven
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
+from riskwatch.contracts.redact import redact_secrets
 from riskwatch.contracts.signing import Ed25519Verifier, public_key_text
 from riskwatch.core.clock import rfc3339
 from riskwatch.engine.clock import wall_us
@@ -166,6 +167,11 @@ def _notes(folder: Path, made: Config, routes: NotifyConfig, database: str | Non
     """Yield what a person should know about a configuration that can be used."""
     in_force = _in_force(made, database)
     yield from inherited_lines(folder)
+    if database is not None and _differs(in_force, database):
+        yield (
+            "this is not the recorded configuration: `riskwatch policy diff recorded "
+            f"{folder} --database {redact_secrets(database)}` says what it would have decided"
+        )
     yield from consistency.unknown_subjects(made.limits, made.reference)
     yield from advisory_lines(in_force)
     yield from source_lines(in_force)
@@ -245,6 +251,13 @@ def advisory(
         typer.echo(f"{rule} would have decided {count} times")
     for row in now:
         typer.echo(advised_line(row))
+
+
+def _differs(config: Config, database: str) -> bool:
+    """Whether a configuration is another one than a worker recorded last on a database."""
+    with queries.open_reader(database) as conn:
+        last = decode_record(last_configuration(conn))
+    return last is not None and last.digest != config.digest
 
 
 def _in_force(config: Config, database: str | None) -> Config:
