@@ -24,6 +24,7 @@ from riskwatch.client.guard.view import Answer
 from riskwatch.client.message import AlertOutput, CaughtUp, Message
 from riskwatch.client.publish import Pace, Published, Publisher, Refused, publish
 from riskwatch.client.stream import Stream, alerts, killswitch
+from riskwatch.contracts.names_file import read_names
 
 __all__ = [
     "AlertOutput",
@@ -49,4 +50,5 @@ __all__ = [
     "alerts",
     "killswitch",
     "publish",
+    "read_names",
 ]

@@ -16,6 +16,7 @@ from riskwatch.client.fork import check_owner, close_after_fork, drop_producer
 from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_admin, open_producer
 from riskwatch.contracts.keyfile import read_private_key
+from riskwatch.contracts.naming import stable_event
 from riskwatch.contracts.record_signing import signature_header
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
@@ -24,6 +25,7 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.deployment import UNBOUND, deployment_fault
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Credit, LegalEntity, NettingSet, identity
+from riskwatch.core.names import IDENTITY
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.core.events import WireEvent
+    from riskwatch.core.names import NameTable
 
 
 class Pace:
@@ -165,6 +168,9 @@ class Publisher:
         File of the Ed25519 private key of a source of credit news, which signs its records.
     deployment : str, optional
         Deployment for which they are signed; required with a key. They are valid in no other one.
+    names : NameTable, optional
+        Canonical names that events are sent under; :func:`riskwatch.client.read_names` reads them.
+        Without them every name is sent as it is.
 
     Attributes
     ----------
@@ -190,12 +196,14 @@ class Publisher:
         in_flight: int = IN_FLIGHT,
         signing_key: Path | None = None,
         deployment: str | None = None,
+        names: NameTable = IDENTITY,
     ) -> None:
         fault = None if signing_key is None else deployment_fault(deployment)
         if fault is not None:
             raise ConfigError("publisher", "deployment", fault, deployment)
         self._key = None if signing_key is None else read_private_key(signing_key)
         self._deployment = deployment or UNBOUND
+        self._names = names
         self.result = Published()
         self._pid = os.getpid()
         self._connection = connection
@@ -242,7 +250,15 @@ class Publisher:
         return self.refuse(event) if isinstance(event, Refusal) else self.post(event, value)
 
     def post(self, event: WireEvent, value: bytes) -> Refused | None:
-        """Send `event`, whose bytes are `value`; otherwise like :meth:`send`."""
+        """Send `event`, whose bytes are `value`; otherwise like :meth:`send`.
+
+        An event with other names than the canonical ones is sent with these.
+        """
+        named = stable_event(event, self._names)
+        if isinstance(named, Refusal):
+            return self.refuse(named)
+        if named != event:
+            event, value = named, encode(named)
         refusal = check_command_text(event)
         if refusal is not None:
             return self.refuse(refusal)

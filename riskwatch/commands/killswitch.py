@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from difflib import get_close_matches
-from pathlib import Path  # noqa: TC003 - typer reads annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import click
@@ -16,10 +17,13 @@ from riskwatch.acks.drills import PASSED, DrillReport, format_report
 from riskwatch.commands import sender as s
 from riskwatch.commands.db import DEFAULT, Database, Folder
 from riskwatch.commands.query import Json, killswitch_app, show_rows
+from riskwatch.config import paths
+from riskwatch.config.config import load_name_table
 from riskwatch.config.toml import parse_duration
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import Restriction  # noqa: TC001 - typer reads the annotation
 from riskwatch.core.ids import output_id
+from riskwatch.core.names import canonical_scope
 from riskwatch.core.scopes import (
     ACCOUNT,
     ASSET,
@@ -31,6 +35,7 @@ from riskwatch.core.scopes import (
     parse,
 )
 from riskwatch.core.text import visible, visible_lines
+from riskwatch.engine.clock import wall_us
 from riskwatch.errors import ConfigError, RiskwatchError, StoreError
 from riskwatch.store import drills as table
 from riskwatch.store import queries
@@ -199,10 +204,30 @@ app.command("set-limit")(set_limit_command)
 app.command("promote")(promote_command)
 app.command("demote")(demote_command)
 
+
+def _canonical(scope: str) -> str:
+    """Return a scope under its canonical names, and say so if they are others.
+
+    A HALT must not wait for a configuration: without one, the worker looks the names up.
+    """
+    folder = os.environ.get("RISKWATCH_CONFIG")
+    try:
+        names = load_name_table(Path(folder) if folder else paths.rules_folder())
+    except ConfigError as error:
+        typer.echo(f"{scope} is sent as it is: {error}", err=True)
+        return scope
+    found = canonical_scope(names, scope, wall_us())
+    if found != scope:
+        typer.echo(f"{scope} is {found}", err=True)
+    return found
+
+
 Scope = Annotated[
     str,
     typer.Argument(
-        metavar="SCOPE", help="firm, book:X, counterparty:X, asset:X or venue-asset:V/X."
+        metavar="SCOPE",
+        help="firm, book:X, counterparty:X, asset:X or venue-asset:V/X.",
+        callback=_canonical,
     ),
 ]
 Last = Annotated[str | None, typer.Option("--for", help="How long, e.g. 30m.")]
@@ -293,7 +318,9 @@ def rebase_command(
 @app.command("approve")
 @s.with_sender_options
 def approve_command(
-    scope: Annotated[str, typer.Argument(metavar="SCOPE", help="Scope of the request.")],
+    scope: Annotated[
+        str, typer.Argument(metavar="SCOPE", help="Scope of the request.", callback=_canonical)
+    ],
     *,
     request: Annotated[
         str | None, typer.Option(help="Id of the request; else the pending one.")

@@ -12,6 +12,8 @@ import typer
 
 from riskwatch.client import Pace, Publisher
 from riskwatch.commands.stream import Kafka, connection
+from riskwatch.config import paths
+from riskwatch.config.config import load_name_table
 from riskwatch.contracts.codec import SIZE_LIMIT, decode
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
@@ -60,6 +62,10 @@ def publish_command(
         bool,
         typer.Option(help="Send events older than an hour, too, without a question."),
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="RISKWATCH_CONFIG", help="Folder of rules, for the names of events."),
+    ] = None,
     kafka: Kafka = None,
 ) -> None:
     """Publish events to the broker; several files are merged in order of time.
@@ -70,7 +76,8 @@ def publish_command(
     if raw_topic is not None and raw_topic not in TOPICS:
         raise ConfigError("publish", "--raw-topic", "one of " + ", ".join(TOPICS), raw_topic)
     began = time.monotonic()
-    made = Publisher(connection(kafka), signing_key=signing_key, deployment=deployment)
+    names = load_name_table(config or paths.rules_folder())
+    made = Publisher(connection(kafka), signing_key=signing_key, deployment=deployment, names=names)
     with made as publisher, _lines(files) as lines:
         interrupted = False
         try:

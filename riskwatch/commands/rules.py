@@ -26,7 +26,17 @@ from riskwatch.commands.db import DEFAULT, Database, Folder, OptionalDatabase
 from riskwatch.commands.query import advised_line
 from riskwatch.commands.sender import read_keyfile
 from riskwatch.config import consistency, paths
-from riskwatch.config.config import LIMITS, MODELS, NAMES, OPERATORS, POLICY, REFERENCE, RULES, load
+from riskwatch.config.config import (
+    LIMITS,
+    MODELS,
+    NAMES,
+    OPERATORS,
+    POLICY,
+    REFERENCE,
+    RULES,
+    load,
+    load_name_table,
+)
 from riskwatch.config.loosened import (
     ACTION,
     SIGNERS,
@@ -42,7 +52,9 @@ from riskwatch.config.loosened import (
 from riskwatch.config.pack import SHIPPED, inherited_lines, inherits
 from riskwatch.config.recorder import decode_record
 from riskwatch.config.sources import source_lines, with_unproven
+from riskwatch.config.spellings import unlisted_lines
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
+from riskwatch.contracts.names_file import encode_names
 from riskwatch.contracts.redact import redact_secrets
 from riskwatch.contracts.signing import Ed25519Verifier, public_key_text
 from riskwatch.core.clock import rfc3339
@@ -175,10 +187,24 @@ def _notes(folder: Path, made: Config, routes: NotifyConfig, database: str | Non
     yield from consistency.unknown_subjects(made.limits, made.reference)
     yield from advisory_lines(in_force)
     yield from source_lines(in_force)
+    yield from unlisted_lines(made.limits, made.policy.risk, made.name_table)
     if routes.routes:
         yield from unrouted_severities(routes)
     if made.operators.operators and not made.operators.states_functions:
         yield f"{OPERATORS} states no function: two traders can release a HALT together"
+
+
+@app.command("names")
+def names_command(
+    directory: Directory = None,
+    *,
+    config: Folder = None,
+    out: Annotated[Path, typer.Option(help="File to write.")],
+) -> None:
+    """Write the table of names to a file, for order paths and senders of events."""
+    table = load_name_table(directory or config or paths.rules_folder())
+    out.write_bytes(encode_names(table))
+    typer.echo(f"{out}: {len(table.assets)} assets, {len(table.parties)} parties, {table.digest}")
 
 
 @app.command("sign")

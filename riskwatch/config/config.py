@@ -295,8 +295,10 @@ def errors_together(
             errors += consistency.check_modes(POLICY, policy.risk, rules, limits)
     if reference is not None and names is not None:
         errors += spellings.check_names(NAMES, names, reference)
+        table = NameTable(names, reference.assets, reference.parties)
+        if policy is not None:
+            errors += spellings.check_policy_scopes(POLICY, policy.risk, table)
         if limits is not None:
-            table = NameTable(names, reference.assets, reference.parties)
             errors += spellings.check_limit_subjects(LIMITS, limits, table)
     return errors
 
@@ -346,6 +348,19 @@ def load_policy(directory: Path) -> Policy:
     """
     with located_errors(directory):
         return _load_policy(directory)
+
+
+def load_name_table(directory: Path) -> NameTable:
+    """Read the table of canonical names alone: ``names.toml``, and what is listed.
+
+    Raises
+    ------
+    ConfigError
+        If a value is wrong.
+    """
+    with located_errors(directory):
+        known, names = _load_reference(directory), _load_names(directory)
+    return NameTable(names, known.assets, known.parties)
 
 
 def _load_reference(directory: Path) -> Reference:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import UNSET
+
 from riskwatch.config.names import suggestion
+from riskwatch.core.enums import State
 from riskwatch.core.names import (
     ASSET_NAME,
     PARTY_NAME,
     UNITY,
     canonical_name,
+    canonical_scope,
     day_us,
     overlaps,
 )
 from riskwatch.core.risk.limits import ANY_SUBJECT
-from riskwatch.core.scopes import ASSET, BOOK, FIRM, GROUP
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, GROUP
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from riskwatch.core.names import Alias, NamesConfig, NameTable
     from riskwatch.core.reference import LimitsConfig, Reference
+    from riskwatch.core.risk.config import RiskConfig
 
 _NOW: Final = day_us("2100-01-01")
 """A time at which only the aliases without an end hold."""
@@ -115,6 +120,58 @@ def _leads_on(alias: Alias, other: Alias) -> bool:
     """Whether what an alias means is itself a general alias of something else at that time."""
     is_next = other.spelling == alias.name and not other.venue and overlaps(alias, other)
     return is_next and (other.name, other.unit) != (alias.name, "1")
+
+
+def check_policy_scopes(file: str, risk: RiskConfig, table: NameTable) -> Iterator[ConfigError]:
+    """Yield an error about each scope and counterparty of the policy under an alias."""
+    named = {f"risk.drills[{i}].scope": drill.scope for i, drill in enumerate(risk.drills)}
+    if risk.pretrade is not UNSET:
+        named |= {f"risk.pretrade.scopes.{scope}": scope for scope in risk.pretrade.scopes}
+        named |= {
+            f"risk.pretrade.clients.{name}.counterparties": f"{COUNTERPARTY}:{party}"
+            for name, terms in risk.pretrade.clients.items()
+            for party in terms.counterparties
+        }
+    for key, scope in named.items():
+        found = canonical_scope(table, scope, _NOW)
+        if found != scope:
+            yield ConfigError(file, key, f"the canonical name {found}", scope, found)
+
+
+def unlisted_lines(
+    limits: LimitsConfig, risk: RiskConfig, table: NameTable, held: Iterable[str] = ()
+) -> list[str]:
+    """Return one line for each name in use that nothing lists, and what orders for it get.
+
+    Parameters
+    ----------
+    limits : LimitsConfig
+        Limits; a limit on an asset or a counterparty uses its name.
+    risk : RiskConfig
+        The policy.
+    table : NameTable
+        The table of names.
+    held : iterable of str
+        Further names in use, as scopes of assets and counterparties.
+    """
+    if risk.unlisted is State.NORMAL:
+        return []
+    kinds = {ASSET: ASSET_NAME, COUNTERPARTY: PARTY_NAME}
+    used = [f"{limit.scope_kind}:{limit.subject}" for limit in limits.limits]
+    if risk.pretrade is not UNSET:
+        for terms in risk.pretrade.clients.values():
+            used += [f"{COUNTERPARTY}:{party}" for party in terms.counterparties]
+    lines = []
+    for scope in sorted(dict.fromkeys([*used, *held])):
+        kind, _, name = scope.partition(":")
+        if kind in kinds and name != ANY_SUBJECT:
+            found = canonical_name(table, kinds[kind], None, name, _NOW)
+            if not found.listed:
+                lines.append(
+                    f"{scope} is not listed: orders for it are answered by unlisted = "
+                    f"{risk.unlisted.value}; list it in reference.toml, or name it in names.toml"
+                )
+    return lines
 
 
 def check_limit_subjects(

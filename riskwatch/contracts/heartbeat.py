@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from riskwatch.contracts.pretrade import PretradeTable
+from riskwatch.core.enums import State
 
 TOPIC: Final = "riskwatch.heartbeat"
 LAG_S: Final = 90.0
@@ -25,11 +26,14 @@ class GuardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     closing_usd, closing_share : float
         At a HALT of claims, closing orders pass up to the larger of these USD and this share of the
         position, per scope and hour.
+    unlisted : State
+        State of an order with a name that nothing lists; NORMAL from workers without it.
     """
 
     outage_reduce_s: float | None = None
     closing_usd: float = 250_000.0
     closing_share: float = 0.25
+    unlisted: State = State.NORMAL
 
     def __post_init__(self) -> None:
         """Refuse what is no number of zero or more.
@@ -39,7 +43,7 @@ class GuardPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ValueError
             If a value is none.
         """
-        for name in self.__struct_fields__:
+        for name in ("outage_reduce_s", "closing_usd", "closing_share"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < inf:
                 raise ValueError(f"policy.{name} must be a number of 0 or more, was {value}")
@@ -75,6 +79,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
         every switch restricts everything.
     policy : GuardPolicy or None
         The policy that guards follow; ``None`` from workers without it.
+    names_digest : str
+        Digest of the table of names (:class:`riskwatch.core.names.NameTable`); empty without one.
     """
 
     worker: str
@@ -90,6 +96,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     pretrade: PretradeTable | msgspec.UnsetType = msgspec.UNSET
     restriction_digest: str = ""
     policy: GuardPolicy | None = None
+    names_digest: str = ""
 
 
 def tick_fault(made: datetime, reached: datetime | None, lag_s: float) -> str | None:

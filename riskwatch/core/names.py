@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from riskwatch.core.clock import micros
+from riskwatch.core.scopes import ACCOUNT, ASSET, BANK, COUNTERPARTY, ISSUER, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,6 +39,7 @@ _DATE: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 _UNIT: Final = re.compile(r"10*|0\.0*1")
 _WORDS: Final = re.compile(r"[-/_:]")
 _TERMS: Final = ("perp", "perpetual", "swap", "future", "futures", "spot")
+_PARTY_SCOPES: Final = (COUNTERPARTY, VENUE_ASSET, ACCOUNT, ISSUER, BANK)
 _MAX_UNIT: Final = 14
 """Longest text of a unit."""
 _CACHED: Final = 65_536
@@ -153,6 +155,7 @@ class NameTable:
         aliases = (*self.config.assets, *self.config.parties)
         days = [day_us(day) for alias in aliases for day in (alias.since, alias.until) if day]
         self._edges = sorted(dict.fromkeys(days))
+        self._by_venue = {a.spelling: None for a in self.config.assets if a.venue}
         self._spellings: dict[tuple[str, str, int], _Spellings] = {}
         self._elsewhere: dict[int, dict[str, tuple[CanonicalName, ...]]] = {}
         self._found: dict[tuple[str, str | None, str, int], CanonicalName] = {}
@@ -164,6 +167,10 @@ class NameTable:
     def is_listed_book(self, name: str) -> bool:
         """Whether a book is listed, or books are not listed at all."""
         return not self.config.books or name in self.config.books
+
+    def varies(self, spelling: str) -> bool:
+        """Whether some venue spells another thing by this name."""
+        return spelling in self._by_venue
 
     def find(self, kind: str, venue: str | None, spelling: str, us: int) -> CanonicalName:
         """Return the canonical name of a spelling; see :func:`canonical_name`."""
@@ -270,6 +277,53 @@ def canonical_name(
         Event time, microseconds.
     """
     return table.find(kind, venue, spelling, us)
+
+
+def canonical_scope(table: NameTable, scope: str, us: int) -> str:
+    """Return a scope of the kill switch under its canonical names; another text as it is.
+
+    A scope is spelled by people, in the names of riskwatch. The spelling of a venue counts only
+    where nothing lists the name.
+
+    Parameters
+    ----------
+    table : NameTable
+        The table.
+    scope : str
+        The scope.
+    us : int
+        Time, microseconds.
+    """
+    if not table.digest:
+        return scope
+    try:
+        at = parse(scope)
+    except ValueError:
+        return scope
+    if at.kind == ASSET:
+        return f"{ASSET}:{table.find(ASSET_NAME, None, at.name, us).name}"
+    if at.kind not in _PARTY_SCOPES:
+        return scope
+    party = table.find(PARTY_NAME, None, at.name, us).name
+    if at.kind == VENUE_ASSET:
+        return f"{VENUE_ASSET}:{party}/{own_asset(table, party, at.asset, us).name}"
+    return f"{at.kind}:{party}/{at.account}" if at.kind == ACCOUNT else f"{at.kind}:{party}"
+
+
+def own_asset(table: NameTable, venue: str | None, name: str, us: int) -> CanonicalName:
+    """Return the canonical name of an asset that is spelled in the firm's names.
+
+    Only if nothing lists it, it is one that the venue spells.
+
+    Examples
+    --------
+    >>> old = Alias(spelling="LUNA", name="LUNC", venue="kraken")
+    >>> table = NameTable(NamesConfig(assets=(old,)), ("LUNA", "LUNC"))
+    >>> own_asset(table, "kraken", "LUNA", 0).name
+    'LUNA'
+    """
+    found = table.find(ASSET_NAME, None, name, us)
+    return found if found.listed else table.find(ASSET_NAME, venue, name, us)
 
 
 def fold(text: str) -> str:

@@ -14,6 +14,7 @@ from riskwatch.config import paths
 from riskwatch.config.config import Config, load
 from riskwatch.config.recorder import decode_record, unknown_names
 from riskwatch.config.sources import source_lines, with_unproven
+from riskwatch.config.spellings import unlisted_lines
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
 from riskwatch.contracts.signing import Ed25519Verifier
 from riskwatch.core.deployment import EMBEDDED
@@ -68,6 +69,8 @@ def confirmed(config: Config, recorded: bytes | None) -> Config:
     last = decode_record(recorded)
     for line in unknown_names(last):
         log.warning("recorded configuration", what=line)
+    for line in unlisted_lines(config.limits, config.policy.risk, config.name_table):
+        log.warning("unlisted", what=line)
     found = with_unconfirmed(config, last)
     for line in advisory_lines(found):
         log.warning("advisory", what=line)
@@ -112,6 +115,7 @@ def risk_slot(
         scorer or Ensemble(config.policy.models),
         Ed25519Verifier(config.operators),
         deployment,
+        config.name_table,
     )
     readings = (CounterpartyReading, PartitionFault, MarketReading)
     takes = (*readings, Credit, LegalEntity, NettingSet, Command, Tick)

@@ -76,6 +76,7 @@ def guard_policy(config: RiskConfig) -> GuardPolicy:
         outage_reduce_s=config.outage_reduce_s if config.outage_floor is State.HALT else None,
         closing_usd=closing.closing_usd,
         closing_share=closing.closing_share,
+        unlisted=config.unlisted,
     )
 
 
@@ -89,6 +90,7 @@ def make_heartbeat(
     pretrade: PretradeTable | msgspec.UnsetType = msgspec.UNSET,
     valid_us: int = HEARTBEAT_VALID_US,
     policy: GuardPolicy | None = None,
+    names_digest: str = "",
 ) -> Heartbeat:
     """Return the heartbeat of a deployment for a table that was read under the lease.
 
@@ -109,6 +111,7 @@ def make_heartbeat(
         pretrade=pretrade,
         restriction_digest=table.restriction_digest,
         policy=policy,
+        names_digest=names_digest,
     )
 
 
@@ -483,8 +486,9 @@ class RiskWorker(Worker):
         policy, reached_us = guard_policy(self._config.policy.risk), unit.reached_us
         own, limits = self._deployment.id, self._pretrade_table(unit, now)
         valid_us = round(self._config.policy.risk.valid_s * SECOND)
+        names = self._config.name_table.digest
         beat = make_heartbeat(
-            RISK, unit.epoch, table, now, own, reached_us, limits, valid_us, policy
+            RISK, unit.epoch, table, now, own, reached_us, limits, valid_us, policy, names
         )
         record = heartbeat_record(beat)
         publisher = self._publisher()

@@ -20,7 +20,7 @@ from riskwatch.client.guard.restriction import (
     leaves_coins,
     requirement,
 )
-from riskwatch.client.guard.view import ALLOWED, EXPIRED, NEVER, Answer
+from riskwatch.client.guard.view import ALLOWED, EXPIRED, NEVER, Answer, PreparedAnswers
 from riskwatch.contracts.heartbeat import GuardPolicy
 from riskwatch.core.enums import Restriction, State
 from riskwatch.core.scopes import ASSET, VENUE_ASSET, Assets, is_scope
@@ -29,7 +29,7 @@ from riskwatch.core.text import name_fault
 if TYPE_CHECKING:
     from riskwatch.client.guard.budget import Budgets
     from riskwatch.client.guard.restriction import Destination
-    from riskwatch.client.guard.view import PreparedAnswers, View
+    from riskwatch.client.guard.view import View
     from riskwatch.core.outputs import Unwind
 
 HEDGE: Final = "hedge:"
@@ -52,6 +52,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         Size, and the worst price that it accepts, in bp from the reference price.
     price : float or None
         Price, in units of the second asset, or in USD.
+    unlisted : tuple of PreparedAnswers
+        Rows about names of it that nothing lists.
     """
 
     book: str | None = None
@@ -61,6 +63,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     usd: float | None = None
     slip_bp: float | None = None
     price: float | None = None
+    unlisted: tuple[PreparedAnswers, ...] = ()
 
     @property
     def assets(self) -> tuple[str, ...]:
@@ -72,18 +75,22 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     def binding(self, view: View) -> list[PreparedAnswers]:
         """Return every row of a view that binds it, in precedence."""
         of = self.intent
-        return view.index.find_all(
+        found = view.index.find_all(
             self.book, self.counterparty, self.asset, of.account, of.trader, of.network,
             transfer=of.transfers,
         )  # fmt: skip
+        return [*found, *self.unlisted]
 
     def strictest(self, view: View) -> PreparedAnswers | None:
         """Return the strictest row of a view that binds it."""
         of = self.intent
-        return view.index.find(
+        found = view.index.find(
             self.book, self.counterparty, self.asset, of.account, of.trader, of.network,
             transfer=of.transfers,
         )  # fmt: skip
+        if self.unlisted and (found is None or found.rank < self.unlisted[0].rank):
+            return self.unlisted[0]
+        return found
 
 
 UNREADABLE: Final = "(order)"

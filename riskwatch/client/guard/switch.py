@@ -16,6 +16,7 @@ from riskwatch.client.guard.advisory import AdvisoryTerms
 from riskwatch.client.guard.budget import Budgets, UsageFile
 from riskwatch.client.guard.kafka_source import KafkaSource
 from riskwatch.client.guard.limits import OrderGate, OrderLimits
+from riskwatch.client.guard.naming import canonical_order, is_plain, split_pair
 from riskwatch.client.guard.order_check import (
     HEDGE,
     Order,
@@ -29,6 +30,7 @@ from riskwatch.client.guard.trust import Terms, TrustState, steady
 from riskwatch.client.guard.view import ALLOWED, CANCEL_ALLOWED, Answer, SwitchRow, View, index_rows
 from riskwatch.contracts.acks import CLIENT_NAME, MAX_SCOPES, MAX_TEXT, Ack, AppliedScope, DrillAck
 from riskwatch.contracts.keyfile import read_private_key
+from riskwatch.contracts.names_file import shipped_names
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State, strictest
 from riskwatch.core.scopes import (
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from riskwatch.contracts.acks import Used
     from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.contracts.heartbeat import Heartbeat
+    from riskwatch.core.names import NameTable
     from riskwatch.core.outputs import DrillSignalled
     from riskwatch.core.scopes import Assets
 
@@ -282,6 +285,10 @@ class KillSwitch:
         Stricter terms that are tried out: ``reduce_s``, ``lost_s``, ``grace_s``, ``longest_s`` and
         ``hedges.<book>``. Answers are as if they were absent; `Answer.advised`, a counter in the
         acknowledgement and a line in the log say what they would have refused.
+    names : NameTable or None
+        Canonical names, by default those that riskwatch ships. They must be those of riskwatch,
+        else everything is at REDUCE; :func:`riskwatch.client.read_names` reads the file that
+        ``riskwatch rules names`` writes.
     clock, wall : callable, optional
         Seconds of a monotonic clock, and seconds since 1970.
 
@@ -291,8 +298,10 @@ class KillSwitch:
     unknown is careful: without `account` the switches of all accounts of the counterparty bind it,
     and without `trader` those of all traders.
 
-    * `counterparty`, `book`, `account`, `trader`: what it touches, as riskwatch names it.
-    * `asset`: one asset, or base and quote of a pair.
+    * `counterparty`, `book`, `account`, `trader`: what it touches. A counterparty may have any
+      spelling of the table of names.
+    * `asset`: one asset, or base and quote of a pair, in any spelling of the table of names. An
+      order with a name that nothing lists has the state that the policy gives to `unlisted`.
     * `side`: ``buy``, ``sell``, ``deposit``, or ``withdrawal`` from a venue, which passes at every
       HALT except that of the firm and of market risk of its account. Of a pair, ``buy`` buys the
       first asset with the second.
@@ -339,6 +348,7 @@ class KillSwitch:
         limits: OrderLimits | None = None,
         destinations: Mapping[str, Destination] | None = None,
         advisory: Mapping[str, float] | None = None,
+        names: NameTable | None = None,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -360,7 +370,13 @@ class KillSwitch:
         self._pid = os.getpid()
         self._clock = clock or steady()
         self._began = wall()
-        self.trust = TrustState(terms or Terms(), self._clock, wall, deployment)
+        self.trust = TrustState(
+            terms or Terms(),
+            self._clock,
+            wall,
+            deployment,
+            shipped_names() if names is None else names,
+        )
         self._hedge_books = list(hedges or {})
         self._advisory = (
             AdvisoryTerms(advisory, self.trust.terms, hedges or {}) if advisory else None
@@ -369,7 +385,9 @@ class KillSwitch:
         self._gate = OrderGate(client, limits, self._began, self._clock, skew_s)
         self.trust.accepted = self._accepted
         self._names: set[str] = set()
+        self._parties: set[str] = set()
         self._assets: set[str | tuple[str, ...]] = set()
+        self._naming: tuple[object, ...] = ()
         self._sources: list[SwitchSource] = []
         if redis is not None:
             named = prefix if prefix is not None else kafka.prefix if kafka else ""
@@ -421,7 +439,11 @@ class KillSwitch:
                 known = False
             elif self._gate.on:
                 known = False
-                if cancel is reduces is hedge is False:
+                if (
+                    cancel is reduces is hedge is False
+                    and (asset is None or asset in self._assets)
+                    and (counterparty is None or counterparty in self._parties)
+                ):
                     quick = self._gate.quick(
                         view, book, counterparty, asset, side, usd, price, account, trader
                     )
@@ -433,7 +455,7 @@ class KillSwitch:
                     and (book is None or (type(book) is str and book in names))
                     and (
                         counterparty is None
-                        or (type(counterparty) is str and counterparty in names)
+                        or (type(counterparty) is str and counterparty in self._parties)
                     )
                     and (asset is None or asset in self._assets)
                     and (side is None or (type(side) is str and side in TRADES))
@@ -461,13 +483,18 @@ class KillSwitch:
         """Check every value of an order, and the order in full."""
         if not terms.keys() <= _TERMS:
             raise TypeError(f"{', '.join(sorted(terms.keys() - _TERMS))}: no term of an order")
+        names, us = self.trust.names, round(self.trust.calendar.wall() * SECOND)
         try:
             if check_flag("cancel", cancel):
                 return CANCEL_ALLOWED
-            order = checked_order(*values, terms=terms)
+            book, counterparty, asset, *others = values
+            asset = split_pair(asset) if names.digest else asset
+            stated = checked_order(book, counterparty, asset, *others, terms=terms)
         except ValueError as error:
             return self._order_check.refuse_unreadable(str(error))
-        self._remember(order)
+        order = canonical_order(stated, names, self.trust.policy.unlisted, us)
+        if is_plain(stated, order, names):
+            self._remember(order)
         view = self.trust.view
         if self._clock() < view.until:
             answer = self._order_check.check_verified(view, order, self.trust.calendar.wall())
@@ -482,10 +509,12 @@ class KillSwitch:
 
     def _remember(self, order: Order) -> None:
         """Add the names of an order to those that need no second check."""
-        if len(self._names) + len(self._assets) < _MAX_NAMES:
+        if len(self._names) + len(self._parties) + len(self._assets) < _MAX_NAMES:
             of = order.intent
-            names = (order.book, order.counterparty, of.account, of.trader)
+            names = (order.book, of.account, of.trader)
             self._names.update(name for name in names if name)
+            if order.counterparty is not None:
+                self._parties.add(order.counterparty)
             if order.asset is not None:
                 self._assets.add(order.asset)
 
@@ -591,7 +620,13 @@ class KillSwitch:
 
     def _accepted(self, beat: Heartbeat) -> None:
         """Take the limits before the trade of a heartbeat that verifies the table."""
-        self._gate.adopt(beat, self._clock(), self.trust.calendar.wall())
+        wall, names = self.trust.calendar.wall(), self.trust.names
+        self._gate.adopt(beat, self._clock(), wall)
+        unlisted = self.trust.policy.unlisted
+        naming = (names.digest, names.period(round(wall * SECOND)), unlisted)
+        if naming != self._naming:  # what was plain may mean something else now
+            self._naming = naming
+            self._names, self._parties, self._assets = set(), set(), set()
 
     def _begin(self) -> None:
         """Close older unwinds once the first heartbeat newer than this process arrives."""

@@ -28,12 +28,15 @@ from riskwatch.client.guard.view import NEVER, SwitchRow, SwitchTable, View, ind
 from riskwatch.contracts.heartbeat import LAG_S, GuardPolicy, Heartbeat, tick_fault
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import State
+from riskwatch.core.names import IDENTITY
 from riskwatch.core.scopes import FIRM, ScopeIndex, parse
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
+
+    from riskwatch.core.names import NameTable
 
 
 # The guard uses one monotonic clock. It is tied to the wall clock when messages come.
@@ -164,11 +167,15 @@ class TrustState:
         Steady seconds, and seconds since 1970.
     deployment : str or None
         Deployment to obey; ``None`` for the first that is verified.
+    names : NameTable
+        Canonical names; a heartbeat with the digest of another table verifies nothing.
 
     Attributes
     ----------
     deployment : DeploymentPin
         Deployment that is obeyed.
+    names : NameTable
+        Canonical names of orders; none while the worker has none.
     view : View
         The view that answers orders. It is replaced as a whole.
     generation : int
@@ -187,8 +194,11 @@ class TrustState:
         clock: Callable[[], float],
         wall: Callable[[], float],
         deployment: str | None = None,
+        names: NameTable = IDENTITY,
     ) -> None:
         self.deployment = DeploymentPin(deployment)
+        self._own_names = names
+        self.names = names
         self.terms = terms
         self.clock = clock
         self.lock = RLock()
@@ -421,6 +431,10 @@ class TrustState:
             # Either digest will do: it covers decisions, and no two tables have the same one.
             agrees = digest in (self.table.digest_at(held.beat.seq), self.table.digest())
             if agrees and self._restrictions_agree(held.beat):
+                fault = names_fault(self._own_names, held.beat)
+                if fault:
+                    self._distrust(held, fault)
+                    return
                 mixed = self.deployment.mixed(held.beat.deployment)
                 if not mixed:
                     self._accept(held)
@@ -438,6 +452,14 @@ class TrustState:
             self.deployment.clear()
             self._again()
 
+    def _distrust(self, held: _TimedHeartbeat, fault: str) -> None:
+        """Fail closed at REDUCE: the table is verified, and orders cannot be looked up in it."""
+        if self._dropped[1] != fault or self._good is not None:
+            self._dropped = (self.clock(), fault)
+        self._good = self._pending = self._differs = None
+        self._policy = held.beat.policy or GuardPolicy()
+        self.note = ""
+
     def _restrictions_agree(self, beat: Heartbeat) -> bool:
         """Whether the table restricts what the heartbeat says; an older worker does not say it."""
         stated = beat.restriction_digest
@@ -446,6 +468,7 @@ class TrustState:
     def _accept(self, held: _TimedHeartbeat) -> None:
         self._good, self._pending, self._differs = held, None, None
         self._policy = held.beat.policy or GuardPolicy()
+        self.names = self._own_names if held.beat.names_digest else IDENTITY
         self._stated = bool(held.beat.restriction_digest)
         self._rebuilding = False
         self._pause = self.terms.rebuild_s
@@ -548,6 +571,19 @@ class TrustState:
         self._rebuilding = True
         self._rebuilt = self.clock()
         self._tried = -1
+
+
+def names_fault(names: NameTable, beat: Heartbeat) -> str:
+    """Return why a table of names is not that of a heartbeat; empty if it is.
+
+    A worker without names looks nothing up, and so does the guard then.
+    """
+    if beat.names_digest in ("", names.digest):
+        return ""
+    return (
+        f"the names of this guard are another table ({names.digest[:8] or 'none'}) than those of "
+        f"riskwatch ({beat.names_digest[:8]}): give it the file of `riskwatch rules names`"
+    )
 
 
 def _unreadable_row(scope: str) -> SwitchRow:

@@ -15,6 +15,7 @@ from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import RejectReason, Restriction, State
 from riskwatch.core.events import identity
 from riskwatch.core.money import MAX_USD, usd
+from riskwatch.core.names import IDENTITY, canonical_scope
 from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected, Origin
 from riskwatch.core.restriction import combine, members_of, restrictions_at
 from riskwatch.core.risk import approvals
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from riskwatch.core.events import Command
+    from riskwatch.core.names import NameTable
     from riskwatch.core.operators import Operator, Verifier
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limit, LimitsConfig, Reference
@@ -396,6 +398,8 @@ class CommandHandler:
         Verifies operators and their signatures.
     deployment : str
         Deployment whose commands count.
+    names : NameTable
+        Canonical names of their scopes.
     """
 
     def __init__(
@@ -407,8 +411,10 @@ class CommandHandler:
         scorer: Scorer,
         verifier: Verifier,
         deployment: str = EMBEDDED,
+        names: NameTable = IDENTITY,
     ) -> None:
         people = config.people
+        self._names = names
         self.gate = CommandGate(people, verifier, deployment)
         self.approvals = Approvals(people, engine, writer, verifier)
         known = {limit.id: limit for limit in limits.limits}
@@ -450,6 +456,10 @@ class CommandHandler:
             )
             known = self.gate.verifier.operator(command.operator)
             return [*self._refused(state, command, us, known, error, authentic=authentic), rejected]
+        # The signature covers the scope as it was sent, so that is looked up only now.
+        scope = canonical_scope(self._names, command.scope, us)
+        if scope != command.scope:
+            command = msgspec.structs.replace(command, scope=scope)
         return self._admitted(state, command, operator, us)
 
     def _admitted(

@@ -305,6 +305,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         How long REDUCE lasts before HALT if `outage_floor` is HALT, seconds.
     transit : TransitConfig
         How legs of transfers are linked, and when a transfer is overdue.
+    unlisted : State
+        State of an order with an asset or a counterparty that nothing lists, at order paths.
     """
 
     coverage_good: Share = 0.5
@@ -348,6 +350,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     outage_floor: State = State.REDUCE
     outage_reduce_s: NotNegative = 30.0
     transit: TransitConfig = TransitConfig()
+    unlisted: State = State.NORMAL
 
     def news_weight(self, source: str) -> float:
         """Return the weight of a source of credit news.

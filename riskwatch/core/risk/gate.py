@@ -50,7 +50,7 @@ class AuthorizedCommand(msgspec.Struct, frozen=True):
     Attributes
     ----------
     command : Command
-        The command as it was signed.
+        The command as it was signed, with the canonical name of its scope.
     operator : Operator
         The operator who gave it.
     us : int

@@ -14,6 +14,7 @@ from riskwatch.core.clock import DAY, SECOND
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
+from riskwatch.core.names import IDENTITY
 from riskwatch.core.operators import DenyAllVerifier, Verifier
 from riskwatch.core.outputs import EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
@@ -44,6 +45,7 @@ from riskwatch.core.risk.transit import apply_legs
 from riskwatch.core.scopes import ASSET
 
 if TYPE_CHECKING:
+    from riskwatch.core.names import NameTable
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import LimitsConfig, Reference
     from riskwatch.core.risk.config import RiskConfig
@@ -85,6 +87,8 @@ class RiskStage:
         Verifies operators and their signatures; by default no command is accepted.
     deployment : str
         Deployment whose commands count; see :mod:`riskwatch.core.deployment`.
+    names : NameTable
+        Canonical names of the scopes of commands; all other events have theirs already.
     """
 
     name = "risk"
@@ -98,6 +102,7 @@ class RiskStage:
         scorer: Scorer,
         verifier: Verifier | None = None,
         deployment: str = EMBEDDED,
+        names: NameTable = IDENTITY,
     ) -> None:
         self.config = config
         self.deployment = deployment
@@ -117,6 +122,7 @@ class RiskStage:
             scorer,
             verifier or DenyAllVerifier(),
             deployment,
+            names,
         )
 
     def fresh(self) -> RiskState:
