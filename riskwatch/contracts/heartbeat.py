@@ -36,13 +36,17 @@ class GuardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     unlisted: State = State.NORMAL
 
     def __post_init__(self) -> None:
-        """Refuse what is no number of zero or more.
+        """Refuse what is no number of zero or more, and no state.
 
         Raises
         ------
         ValueError
             If a value is none.
         """
+        if not isinstance(self.unlisted, State):
+            raise ValueError(  # noqa: TRY004 - as every other value
+                f"policy.unlisted must be a state, was {self.unlisted!r}"
+            )
         for name in ("outage_reduce_s", "closing_usd", "closing_share"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < inf:

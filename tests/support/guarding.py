@@ -45,6 +45,7 @@ class Truth:
     restricted: dict[str, str] = field(default_factory=dict)
     says_restrictions: bool = True
     policy: GuardPolicy | None = None
+    names_digest: str = ""
 
     def decide(
         self,
@@ -76,6 +77,7 @@ class Truth:
             ts=moment(made), valid_until=moment(made + round(life_s * SECOND)),
             reached=None if reached is None else moment(round(reached * SECOND)),
             restriction_digest=self._restriction_digest(), policy=self.policy,
+            names_digest=self.names_digest,
         )  # fmt: skip
 
     def _restriction_digest(self) -> str:

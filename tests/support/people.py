@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from riskwatch.contracts.signing import Ed25519Verifier, public_key_text, sign
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.events import Command
+from riskwatch.core.names import IDENTITY
 from riskwatch.core.operators import Operator, Operators, Role
 from riskwatch.core.outputs import CommandApplied, CommandRefused
 from riskwatch.core.risk.config import PeopleConfig, RiskConfig
@@ -19,6 +20,7 @@ from tests.support.risk import LIMITS, REFERENCE, RULES, START, Desk, NoScorer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from riskwatch.core.names import NameTable
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import LimitsConfig
     from riskwatch.core.rules import RulePack
@@ -83,13 +85,14 @@ def people(
     scorer: Any = None,
     operators: Operators = OPERATORS,
     deployment: str = EMBEDDED,
+    names: NameTable = IDENTITY,
     **settings: Any,
 ) -> Desk:
     """Make a risk stage that listens to the operators."""
     config = RiskConfig(people=PeopleConfig(**settings))
     verifier = Ed25519Verifier(operators)
     scored = scorer or NoScorer()
-    return Desk(RiskStage(config, REFERENCE, limits, rules, scored, verifier, deployment))
+    return Desk(RiskStage(config, REFERENCE, limits, rules, scored, verifier, deployment, names))
 
 
 def answer(outputs: Iterable[Output]) -> str:

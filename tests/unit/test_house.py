@@ -64,6 +64,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.client.guard.ack_publisher": "a thread of its own; imports Kafka",
     "riskwatch.client.guard.advisory": "terms that are tried, apart from those that bind",
     "riskwatch.client.guard.kafka_source": "one adapter a file; imports Kafka",
+    "riskwatch.client.guard.naming": "pure names of orders, apart from threads and clocks",
     "riskwatch.client.guard.order_check": "pure decision, apart from threads and clocks",
     "riskwatch.client.guard.redis_source": "one adapter a file; imports Redis",
     "riskwatch.client.guard.switch": "public class, re-exported by riskwatch.client",

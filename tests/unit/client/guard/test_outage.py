@@ -124,7 +124,7 @@ def test_an_outage_authorises_no_more_than_the_last_table() -> None:
 def test_a_policy_that_is_no_number_is_no_heartbeat(name: str, value: float) -> None:
     """A heartbeat with it is not decoded, so that it vouches for nothing."""
     with pytest.raises(ValueError, match=f"policy.{name}"):
-        GuardPolicy(**{name: value})
+        GuardPolicy(**{name: value})  # type: ignore[arg-type]
     beat = msgspec.to_builtins(Guarded().truth.beat()) | {"policy": {name: -1.0}}
     with pytest.raises(ValueError, match=name):
         decode_heartbeat(msgspec.json.encode(beat))

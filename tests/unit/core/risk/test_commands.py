@@ -19,6 +19,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.risk.state import IdempotencyRow, ScopeRow
+from riskwatch.engine import bootstrap
 from tests.support.people import OPERATORS, SCOPE, answer, command, people, request_of, until
 from tests.support.risk import asset, at, desk, held, market, of
 
@@ -49,6 +50,23 @@ def test_every_kind_of_scope_is_halted_and_stays(scope: str) -> None:
         d.tick(minute, market(minute, asset(seen=minute)), held(minute, ("USDC", "10")))
     assert d.state.scopes[scope].state is State.HALT
     assert [m.state for m in of(d.out, DecisionMade, scope)] == [State.HALT]
+
+
+@pytest.mark.parametrize(
+    ("sent", "scope"),
+    [
+        ("asset:XBT", "asset:BTC"), ("asset:xbt", "asset:BTC"),
+        ("counterparty:kraken-pro", "counterparty:kraken"),
+        ("venue-asset:kraken-pro/XXBT", "venue-asset:kraken/BTC"),
+        ("account:okex/main", "account:okx/main"), ("asset:NEVERSEEN", "asset:NEVERSEEN"),
+    ],
+)  # fmt: skip
+def test_a_command_for_an_alias_counts_for_its_name(sent: str, scope: str) -> None:
+    """The signature covers the scope as it was sent; what it changes has the canonical name."""
+    names = bootstrap.configuration().name_table
+    d = people(names=names)
+    assert answer(d.tell(command("rita", "halt", 1, sent))) == "applied"
+    assert list(d.state.scopes) == [scope]
 
 
 def test_nobody_is_known_without_a_verifier() -> None:
