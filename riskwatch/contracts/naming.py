@@ -50,12 +50,15 @@ class NamedFields(msgspec.Struct, frozen=True, kw_only=True):
         By the fields of the priced asset and of the asset in which it is priced, the prices.
     rows : mapping of str to str
         By field of rows (bp, amount, amount), the field of the asset of these amounts.
+    defaults : mapping of str to str
+        By field of an asset that may be absent, the field of the asset that is meant then.
     """
 
     parties: tuple[str, ...] = ()
     assets: Mapping[str, tuple[str, ...]] = {}
     prices: Mapping[tuple[str, str], tuple[str, ...]] = {}
     rows: Mapping[str, str] = {}
+    defaults: Mapping[str, str] = {}
 
 
 _PAIR: Final = ("base", "quote")
@@ -80,7 +83,11 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
         assets={"base": ("qty",), "quote": ()},
         prices={_PAIR: ("entry_price", "mark_price", "liquidation_price")},
     ),
-    events.Transfer: NamedFields(parties=("counterparty",), assets={"asset": ("amount",)}),
+    events.Transfer: NamedFields(
+        parties=("counterparty", "to_counterparty"),
+        assets={"asset": ("amount",), "fee_asset": ("fee",)},
+        defaults={"fee_asset": "asset"},
+    ),
     events.OpenOrder: NamedFields(
         parties=("counterparty",),
         assets={"base": ("qty",), "quote": ()},
@@ -106,7 +113,18 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
 }
 """Names by type of event; a field with a name that is of neither kind stands in `OWN_NAMES`."""
 OWN_NAMES: Final = frozenset(
-    {"source", "account", "accounts", "wallet", "book", "agency", "jurisdiction", "network"}
+    {
+        "source",
+        "account",
+        "accounts",
+        "to_account",
+        "wallet",
+        "to_wallet",
+        "book",
+        "agency",
+        "jurisdiction",
+        "network",
+    }
     | {"networks", "entity", "netting_set", "operator"}
 )
 """Fields whose names are the firm's or the sender's own, and stay as they are."""
@@ -196,7 +214,9 @@ def _plan(event: WireEvent, table: NameTable, us: int) -> NamePlan:
     units: dict[str, Decimal] = {}
     venue = None
     for name in fields.parties:
-        party: str = getattr(event, name)
+        party: str | None = getattr(event, name)
+        if party is None:
+            continue
         venue = venue or party
         found = canonical_name(table, PARTY_NAME, None, party, us)
         if found.name != party:
@@ -207,7 +227,9 @@ def _plan(event: WireEvent, table: NameTable, us: int) -> NamePlan:
             several = [canonical_name(table, ASSET_NAME, venue, each, us).name for each in value]
             if several != value:
                 changes[name] = list(dict.fromkeys(several))
-        elif value is not None:
+        elif value is None:
+            units[name] = units.get(fields.defaults.get(name, name), UNITY)
+        else:
             kind = INSTRUMENT_NAME if name == "base" and _is_instrument(event) else ASSET_NAME
             found = canonical_name(table, kind, venue, value, us)
             if found.name != value or found.unit != UNITY:

@@ -88,6 +88,15 @@ def test_a_balance_in_satoshis_is_bitcoin() -> None:
     assert found.unrealized_pnl == Decimal("-0.00000001")
 
 
+def test_a_fee_without_an_asset_has_the_unit_of_what_moves() -> None:
+    """It is charged in that asset; with an asset of its own, in the unit of that."""
+    moves = {"type": "transfer", "transfer_id": "t", "asset": "XBt", "amount": "100000000",
+             "direction": "withdrawal", "status": "sent", "fee": "50000"}  # fmt: skip
+    found = canonical(**AT, **moves, to_counterparty="kraken-pro")
+    assert (found.amount, found.fee, found.to_counterparty) == (1, Decimal("0.0005"), "kraken")
+    assert canonical(**AT, **moves, fee_asset="XBT").fee == 50_000
+
+
 def test_a_price_in_a_tiny_unit_has_no_exponent() -> None:
     """The text of a number on the wire is a plain decimal."""
     found = canonical(**FILL | {"base": "XBt", "qty": "100000000", "price": "0.0006"})
