@@ -49,7 +49,7 @@ the table no longer."""
 MIN_VALID_S: Final = 31.0
 """Shortest validity of a heartbeat: it outlives two intervals between heartbeats, seconds."""
 PLACEHOLDERS: Final = (
-    "scope", "feature", "value", "at", "unit", "limit", "subject", "used", "warning",
+    "scope", "feature", "value", "at", "unit", "limit", "subject", "used", "warning", "why",
 )  # fmt: skip
 """Placeholders that the text of a rule may contain."""
 PRICED: Final = ("asset", "venue-asset")

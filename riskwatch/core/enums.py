@@ -206,6 +206,8 @@ class QualityIssue(StrEnum):
     """A balance snapshot differs from the sum of fills and transfers."""
     PRICE_MISSING = "PRICE_MISSING"
     """A holding has no price, so its value is unknown."""
+    UNRECOGNISED = "UNRECOGNISED"
+    """An asset arrived that is not listed and that we never traded; it counts as nothing."""
     SETTLEMENT_OVERDUE = "SETTLEMENT_OVERDUE"
     """A trade is past its settlement time and not delivered."""
     TRANSFER_OVERDUE = "TRANSFER_OVERDUE"

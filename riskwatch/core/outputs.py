@@ -400,6 +400,12 @@ class ExposureChanged(Output, frozen=True, kw_only=True, gc=False):
 
     `amount` is exact, in units of the asset. `price_usd` and `value_usd` are ``None`` if no price
     is known. An `amount` of zero closes the row. `wallet` is left out if it is not stated.
+
+    `valued_by` says what gives the price: ``price`` (the market, now), ``last_price`` (the market,
+    earlier), ``mark`` (the venue's mark of our own position), ``entry`` (what we traded at),
+    ``assumed`` (the reference data), ``unrecognised`` (not ours, worth nothing), or ``None``.
+    `priced_at` is the time of that price, `confirmed_at` the time of the last snapshot of the
+    amount.
     """
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
@@ -413,6 +419,9 @@ class ExposureChanged(Output, frozen=True, kw_only=True, gc=False):
     price_usd: Decimal | None
     value_usd: Decimal | None
     wallet: str | msgspec.UnsetType = msgspec.UNSET
+    valued_by: str | None = None
+    priced_at: datetime | None = None
+    confirmed_at: datetime | None = None
 
     def key(self) -> str:
         """Return ``book/counterparty/account/asset/component``, and the wallet if it is stated."""
@@ -435,6 +444,7 @@ class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
     """One open derivative position changed; a `qty` of zero closes the row. Notional in USD.
 
     `wallet` and `side` are left out if they are not stated.
+    `valued_by`, `priced_at` and `confirmed_at` are as in :class:`ExposureChanged`.
     """
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
@@ -452,6 +462,9 @@ class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
     notional_usd: Decimal | None
     wallet: str | msgspec.UnsetType = msgspec.UNSET
     side: str | msgspec.UnsetType = msgspec.UNSET
+    valued_by: str | None = None
+    priced_at: datetime | None = None
+    confirmed_at: datetime | None = None
 
     def key(self) -> str:
         """Return ``book/counterparty/account/instrument/position``.
@@ -584,7 +597,10 @@ class CounterpartyAssessed(Output, frozen=True, kw_only=True, gc=False):
 
 
 class LimitMeasured(Output, frozen=True, kw_only=True, gc=False):
-    """The utilisation of one limit. `status` is ``ok``, ``warning`` or ``breach``."""
+    """The utilisation of one limit. `status` is ``ok``, ``warning``, ``unknown`` or ``breach``.
+
+    `why` says why a part of the use is unknown, so that it is at least `used_usd`; else empty.
+    """
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
 
@@ -595,6 +611,7 @@ class LimitMeasured(Output, frozen=True, kw_only=True, gc=False):
     warning_usd: Decimal
     utilisation: float
     status: str
+    why: str = ""
 
     def key(self) -> str:
         """Return ``limit|scope``."""

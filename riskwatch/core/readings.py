@@ -34,6 +34,8 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
         Exact signed amount, in units of `asset`.
     wallet : str
         The venue's name of the wallet; empty if it is not stated.
+    confirmed : int
+        Event time of the last snapshot of it, microseconds; 0 if there was none.
     """
 
     book: str
@@ -42,12 +44,13 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     component: str
     amount: Decimal
     wallet: str = ""
+    confirmed: int = 0
 
 
 class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One open derivative position; `qty` signed, in units of `base`.
 
-    `wallet` and `side` are empty if they are not stated.
+    `wallet` and `side` are empty if they are not stated; `confirmed` is as in a holding.
     """
 
     book: str
@@ -61,6 +64,7 @@ class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):
     liquidation_price: Decimal | None
     wallet: str = ""
     side: str = ""
+    confirmed: int = 0
 
 
 class FlowFeatures(msgspec.Struct, frozen=True, gc=False):

@@ -49,6 +49,10 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
         Standard deviation of the weak prior at the peg, bp: the usual deviation in calm times.
     volatility : float
         Annual volatility to assume before any is measured, as a fraction.
+    assumed_usd : float or None
+        Value of one unit where nothing else says it, USD; 0 for a coin that is worth nothing.
+    assumed_on : str
+        Date of this assumption, ``YYYY-MM-DD``.
     """
 
     id: str
@@ -58,6 +62,8 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     collateral: str = "none"
     prior_bp: Positive = 50.0
     volatility: NotNegative = 0.9
+    assumed_usd: NotNegative | None = None
+    assumed_on: str = ""
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,7 +91,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     text : str
         Sentence with ``{value}``, ``{at}``, ``{unit}``, ``{scope}``, ``{feature}``; about a limit,
         also ``{limit}`` (its id), ``{subject}`` (the scope that it measures), ``{used}`` (in per
-        cent) and ``{warning}`` (from where it warns, in per cent).
+        cent), ``{warning}`` (from where it warns, in per cent) and ``{why}`` (why it is unknown).
     mode : Mode, optional
         Whether it binds, unless ``[risk]`` of the policy says otherwise of its id; it does by
         default.

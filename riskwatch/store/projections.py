@@ -111,6 +111,9 @@ EXPOSURE: Final = Table(
     Column("value_usd", ExactDecimal, nullable=True),
     Column("ts", UtcTime, nullable=False),
     Column("output_id", Text, nullable=False),
+    Column("valued_by", Text, nullable=True),
+    Column("priced_at", UtcTime, nullable=True),
+    Column("confirmed_at", UtcTime, nullable=True),
 )
 
 POSITION: Final = Table(
@@ -131,6 +134,9 @@ POSITION: Final = Table(
     Column("notional_usd", ExactDecimal, nullable=True),
     Column("ts", UtcTime, nullable=False),
     Column("output_id", Text, nullable=False),
+    Column("valued_by", Text, nullable=True),
+    Column("priced_at", UtcTime, nullable=True),
+    Column("confirmed_at", UtcTime, nullable=True),
 )
 
 ASSET_VALUE: Final = Table(
@@ -195,6 +201,7 @@ LIMIT_STATE: Final = Table(
     Column("status", Text, nullable=False),
     Column("ts", UtcTime, nullable=False),
     Column("output_id", Text, nullable=False),
+    Column("why", FreeText, nullable=False, server_default=""),
 )
 
 DECISION_LOG: Final = Table(

@@ -8,10 +8,11 @@ an outage is not late because others went on.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 
+from riskwatch.core.events import HoldingKind
 from riskwatch.core.ledger.activity import OrderRow, RecentFills, RestingSums
 from riskwatch.core.ledger.config import FILL_HOLDINGS, SOURCE_SHARE
 from riskwatch.core.ledger.flow import TransferFlow
@@ -89,6 +90,8 @@ HoldingKey = tuple[str, str, str, str, str]
 """(book, account, wallet, asset, kind); the wallet is empty if it is not stated."""
 PositionKey = tuple[str, str, str, str, str]
 """(book, account, wallet, side, instrument); wallet and side are empty if they are not stated."""
+BALANCE_KINDS: Final[tuple[str, ...]] = get_args(HoldingKind)
+"""Kinds of holdings that a balance states."""
 EntityKey = tuple[str, str, str]
 """(book, account, id) of a trade or an order."""
 
@@ -299,6 +302,15 @@ class LedgerParty:
         """Add `amount` to a reported amount that no snapshot determines."""
         if amount:
             self.line(key).add(amount)
+
+    def confirmed_us(self, key: HoldingKey) -> int:
+        """Return when a snapshot last stated a reported amount, microseconds; 0 for never.
+
+        A balance also states what is borrowed and not realised beside it.
+        """
+        kinds = BALANCE_KINDS if key[4] in ("borrowed", "unrealized_pnl") else (key[4],)
+        found = [self.cells.get((*key[:4], kind)) for kind in kinds]
+        return max((max(0, each.snap_us) for each in found if each is not None), default=0)
 
     def admit(
         self, keys: list[HoldingKey], us: int, parameters: LedgerParameters, source: str

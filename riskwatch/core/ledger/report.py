@@ -135,8 +135,8 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
         line = party.lines[key]
         if line.amount or line.shown:
             book, account, wallet, asset, component = key
-            amount = canonical(line.amount)
-            holdings.append(Holding(book, account, asset, component, amount, wallet))
+            amount, confirmed = canonical(line.amount), party.confirmed_us(key)
+            holdings.append(Holding(book, account, asset, component, amount, wallet, confirmed))
             _show(party, line)
         if not (line.amount or line.pins):
             del party.lines[key]
@@ -159,6 +159,7 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
                     extra.liquidation_price,
                     wallet,
                     side,
+                    max(0, holding.snap_us),
                 )
             )
             _show(party, holding.line)

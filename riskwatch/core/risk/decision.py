@@ -26,6 +26,7 @@ from riskwatch.core.risk.explanation import (
     leading_feature,
     request_cause,
 )
+from riskwatch.core.risk.limits import UNKNOWN_FEATURE
 from riskwatch.core.risk.stakes import TickContext
 from riskwatch.core.risk.state import (
     AlertBudgetRow,
@@ -34,7 +35,7 @@ from riskwatch.core.risk.state import (
     begin_halt,
     end_halt,
 )
-from riskwatch.core.scopes import FIRM
+from riskwatch.core.scopes import ASSET, FIRM, kind_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -545,10 +546,14 @@ class DecisionMaker:
             for r in evaluation.requests
             if r.state.rank >= row.state.rank and leading_feature(r, evaluation) not in known
         ]
+        # The asset that nothing values raises the alert, and not all the limits that hold it.
+        entered = entered and not is_consequence(evaluation, context.scope)
+        added = [r for r in added if not is_of_unknown(r, evaluation, context.scope)]
         # An alert that a silence holds back is raised when the silence ends; a HALT at once.
         if (entered or added) and (not silenced or row.state is State.HALT):
             stakes = context.stakes()
-            if stakes.exposure >= self.config.alert_from_usd:
+            unknown = context.features.get("unpriced", 0.0) > 0.0
+            if unknown or stakes.exposure >= self.config.alert_from_usd:
                 if row.state is State.WATCH and not spend_alert_budget(
                     state, context.us, self.config.people
                 ):
@@ -610,6 +615,17 @@ class DecisionMaker:
             opened_id, row.dark_id = row.dark_id, ""
             return [alert_resolved(context.origin, key, context.scope, opened_id)]
         return []
+
+
+def is_of_unknown(request: RuleRequest, evaluation: RuleEvaluation, scope: str) -> bool:
+    """Whether a request follows from an asset that nothing values, and is about what holds it."""
+    return leading_feature(request, evaluation) == UNKNOWN_FEATURE and kind_of_scope(scope) != ASSET
+
+
+def is_consequence(evaluation: RuleEvaluation, scope: str) -> bool:
+    """Whether all requests are such consequences, so that another scope has their alert."""
+    found = [is_of_unknown(r, evaluation, scope) for r in evaluation.requests]
+    return bool(found) and all(found)
 
 
 def _no_data_reason(row: ScopeRow, context: EvaluationContext) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, State
+from riskwatch.core.money import quantise
 from riskwatch.core.outputs import DecisionMade, Origin, Output
 from riskwatch.core.restriction import members_of
 from riskwatch.core.risk import reports
@@ -18,9 +19,8 @@ from riskwatch.core.risk.decision import ScopeEvaluator
 from riskwatch.core.risk.drawdown import DrawdownMeter, drawdown_features
 from riskwatch.core.risk.effect import EffectMonitor, queue_groups
 from riskwatch.core.risk.explanation import EvaluationContext
-from riskwatch.core.risk.exposure import price_of
+from riskwatch.core.risk.exposure import READING_MAX_AGE, price_of
 from riskwatch.core.risk.features import (
-    READING_MAX_AGE,
     Features,
     asset_features,
     asset_quality,
@@ -35,6 +35,13 @@ from riskwatch.core.risk.features import (
     venue_quality,
 )
 from riskwatch.core.risk.limits import LimitBook, LimitUsage, usage_features
+from riskwatch.core.risk.marks import (
+    held_unpriced,
+    is_unrecognised,
+    refresh_marks,
+    unknown_scopes,
+    unsure_usd,
+)
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import ENSEMBLE, Explanation, ModelScore
 from riskwatch.core.risk.state import (
@@ -394,6 +401,8 @@ class Evaluator:
         learn_slippage(state, tick.us, self.stakes_calculator.assessor)
         out: list[Output] = []
         out += track_transfers(state, tick.us, self.config.transit, due=tick.due)
+        if meta.holdings or tick.due:
+            refresh_marks(state, self.reference)
         out += self._exposures(state, tick)
         limit_features = self._limits(state, tick, out)
         out += self.drawdown_meter.update(state, tick)
@@ -416,7 +425,9 @@ class Evaluator:
             row = state.parties[name]
             if row.unshown or tick.due:
                 row.unshown = False
-                yield from reports.exposures_changed(state, name, row, tick.us, self.config)
+                yield from reports.exposures_changed(
+                    state, name, row, tick.us, self.config, self.reference
+                )
                 state.mark(f"party/{name}")
 
     def _limits(
@@ -426,9 +437,9 @@ class Evaluator:
 
         What the rules see is therefore never older than the prices, and restarts change nothing.
         """
-        found = list(
-            self.limits.measure(tick.exposures(state, self.reference), state.limit_overrides)
-        )
+        exposures = tick.exposures(state, self.reference)
+        unknown = unknown_scopes(state, self.reference, opening=True)
+        found = list(self.limits.measure(exposures, state.limit_overrides, unknown))
         # A subject of which nothing is held any more uses nothing of its limit.
         found += self.limits.released_usages(
             state.limits, {m.key: None for m in found}, state.limit_overrides
@@ -532,14 +543,23 @@ class Evaluator:
     ) -> Iterator[ScopeSubject]:
         discounts = self._discounts(state, tick.us)
         limited, ours = _named(limit_features, ASSET), held_assets(state)
-        names = dict.fromkeys(state.assets) | limited
+        unvalued = {
+            name: is_unrecognised(name, state, self.reference)
+            for name in held_unpriced(state)
+            if price_of(name, state) is None
+        }
+        names = dict.fromkeys(state.assets) | limited | dict.fromkeys(unvalued)
+        missing = unpriced_features(state, unvalued)
         for name in sorted(names):
             scope, row = f"{ASSET}:{name}", state.assets.get(name)
             if row is None:
-                # An asset that was never priced is missing, not gone: PRICE_MISSING reports it.
-                if not self.scope_evaluator.is_idle(state, scope, limit_features):
+                # An asset that was never priced is missing, not gone: an issue reports it.
+                if name in unvalued or not self.scope_evaluator.is_idle(
+                    state, scope, limit_features
+                ):
                     features = self._asset_features(state, name, tick.us, discounts, limit_features)
-                    yield ScopeSubject(scope, features, Cause.NONE, fresh=0)
+                    features |= missing.get(name, {})
+                    yield ScopeSubject(scope, features, Cause.NONE, fresh=int(name in unvalued))
                 continue
             quality = asset_quality(row, tick.us, self.config)
             fresh = row.reading.observations - row.observations
@@ -549,6 +569,7 @@ class Evaluator:
                     row, name, self._state(state, scope), self.config, self.reference
                 )
             features = self._asset_features(state, name, tick.us, discounts, limit_features)
+            features |= missing.get(name, {})
             is_known = name in self.reference.assets or name in ours or name in limited
             sent = list(reports.asset_valued(name, row, quality, tick.us, self.config))
             if sent or fresh:
@@ -666,12 +687,31 @@ class Evaluator:
     ) -> Iterator[ScopeSubject]:
         del tick
         firm = drawdown_features(state)
+        unsure = quantise(unsure_usd(state) / self.stakes_calculator.equity)
+        if firm or unsure or FIRM in limit_features or FIRM in state.scopes:
+            firm["unsure_share"] = unsure
         scopes = {s: None for s in limit_features if parse(s).kind in (BOOK, FIRM)}
         if firm:
             scopes[FIRM] = None
         for scope in sorted(scopes):
             features = limit_features.get(scope, {})
             yield ScopeSubject(scope, features | firm if scope == FIRM else features, Cause.LIMIT)
+
+
+def unpriced_features(state: RiskState, unvalued: dict[str, bool]) -> dict[str, Features]:
+    """Return which assets nothing values, and which were only sent to us, by asset.
+
+    `unvalued` says of each whether it was only sent to us. Other scopes that have rows need the
+    zeros, so that a rule lets go.
+    """
+    found: dict[str, Features] = {
+        at.name: {"unpriced": 0.0, "unrecognised": 0.0}
+        for at in map(parse, state.scopes)
+        if at.kind == ASSET
+    }
+    for name, sent in unvalued.items():
+        found[name] = {"unpriced": float(not sent), "unrecognised": float(sent)}
+    return found
 
 
 def _named(limit_features: dict[str, Features], kind: str) -> dict[str, None]:

@@ -165,6 +165,7 @@ def rule_sentence(rule: Rule, condition: Condition, context: EvaluationContext) 
         subject=context.scope if usage is None else usage.scope,
         used="an unknown share" if usage is None else _percent(usage.utilisation),
         warning="" if usage is None else _percent(usage.limit.warning_share),
+        why="" if usage is None else usage.why,
     )
     return " ".join(words.split())
 

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from riskwatch.core.clock import MINUTE
 from riskwatch.core.money import MAX_USD, saturated
+from riskwatch.core.risk.state import Valuation
+from riskwatch.core.scopes import ASSET, BANK, COUNTERPARTY, GROUP, ISSUER, kind_of_scope, parse
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 _K = TypeVar("_K")
 
+READING_MAX_AGE: Final = 15 * MINUTE
+"""A reading is current for this long; the market stage reports every five minutes."""
+_PAR: Final = Valuation(1.0, "price", 0)
 PRICED_SD_BP: Final = 2_000.0
 """A value with a larger standard deviation does not count as a price, bp."""
 BORROWED_COMPONENT: Final = "borrowed"
@@ -104,15 +110,31 @@ class Exposures(msgspec.Struct, gc=False):
 
 
 def price_of(asset: str, state: RiskState) -> float | None:
-    """Return the price in USD per unit, or ``None`` if there has been no usable price.
+    """Return the price in USD per unit, or ``None`` if nothing says what a unit is worth.
 
     The last price is kept when feeds stop: an old price is a better estimate than none, and the
-    quality flag says that it is old.
+    quality flag says that it is old. What was never priced has its :class:`.state.MarkRow`.
     """
     if asset == "USD":
         return 1.0
     row = state.assets.get(asset)
-    return None if row is None else row.price
+    if row is not None and row.price is not None:
+        return row.price
+    mark = state.marks.get(asset)
+    found = None if mark is None else mark.valuation
+    return None if found is None else found.price
+
+
+def valuation_of(asset: str, state: RiskState, us: int) -> Valuation | None:
+    """Return :func:`price_of` with what says it and when; ``None`` if nothing does."""
+    if asset == "USD":
+        return _PAR
+    row = state.assets.get(asset)
+    if row is not None and row.price is not None:
+        is_now = row.reading.live > 0 and us - row.us <= READING_MAX_AGE
+        return Valuation(row.price, "price" if is_now else "last_price", row.price_us)
+    mark = state.marks.get(asset)
+    return None if mark is None else mark.valuation
 
 
 def value_of(amount: Decimal, price: float) -> float:
@@ -122,7 +144,8 @@ def value_of(amount: Decimal, price: float) -> float:
 
 def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
     """Sum every priced holding by counterparty, asset, issuer, bank, book, group and firm."""
-    prices = {"USD": 1.0}
+    prices = {a: v.price for a, m in state.marks.items() if (v := m.valuation) is not None}
+    prices["USD"] = 1.0
     prices |= {a: row.price for a, row in state.assets.items() if row.price is not None}
     cells: dict[tuple[str, str], ExposureSums] = {}
     claims: dict[tuple[str, str], ExposureSums] = {}
@@ -192,6 +215,39 @@ def _gather(
         _at(out.issuer, issuer).merge(sums)
         for backing in reference.party(issuer).backing:
             _at(out.bank, backing.holder).merge(sums, backing.share)
+
+
+def bound_scopes(scope: str, reference: Reference) -> dict[str, float]:
+    """Return the scopes whose limits also count what is held on an asset or a counterparty.
+
+    Parameters
+    ----------
+    scope : str
+        ``asset:<id>`` or ``counterparty:<id>``; any other has none.
+    reference : Reference
+        Issuers, banks and groups.
+
+    Returns
+    -------
+    dict of str to float
+        Share that counts, by scope: the issuer of an asset, the banks behind the issuer by their
+        share of the backing, the group of a counterparty.
+    """
+    kind = kind_of_scope(scope)
+    if kind not in (ASSET, COUNTERPARTY):
+        return {}
+    name = parse(scope).name
+    if kind == COUNTERPARTY:
+        group = reference.party(name).group
+        return {} if group is None else {f"{GROUP}:{group}": 1.0}
+    issuer = reference.asset(name).issuer
+    if issuer is None:
+        return {}
+    found = {f"{ISSUER}:{issuer}": 1.0}
+    for backing in reference.party(issuer).backing:
+        bank = f"{BANK}:{backing.holder}"
+        found[bank] = found.get(bank, 0.0) + backing.share
+    return found
 
 
 def _at(table: dict[_K, ExposureSums], key: _K) -> ExposureSums:

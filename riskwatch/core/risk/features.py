@@ -25,6 +25,7 @@ from riskwatch.core.risk.credit import (
 from riskwatch.core.risk.exposure import (
     BORROWED_COMPONENT,
     OPEN_ORDER_COMPONENT,
+    READING_MAX_AGE,
     price_of,
     value_of,
 )
@@ -45,9 +46,6 @@ TRAIL_STEP: Final = 5 * MINUTE
 TRAIL_LENGTH: Final = 13
 """Number of marks that are kept: one hour."""
 
-READING_MAX_AGE: Final = 15 * MINUTE
-"""A reading is current for this long; the market stage reports every five minutes."""
-
 Features = dict[str, float]
 
 FEATURES: Final[dict[str, tuple[str, ...]]] = {
@@ -55,6 +53,7 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
         "deviation_bp", "discount_bp", "premium_bp", "sd_bp", "vol_bp", "velocity_bp", "drift_bp",
         "missing_share", "breadth", "refuted", "peer_bp", "below_usual_bp", "usual_sd_bp",
         "bleed_ratio", "issuer_failed_weight", "issuer_hacked_weight", "backing_failed_share",
+        "unpriced", "unrecognised",
         *LIMIT_FEATURES,
     ),
     VENUE_ASSET: ("local_bp", "local_discount_bp", "local_premium_bp"),
@@ -67,7 +66,7 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
         *LIMIT_FEATURES,
     ),
     BOOK: LIMIT_FEATURES,
-    FIRM: (DRAWDOWN_FEATURE, COVERAGE_FEATURE, *LIMIT_FEATURES),
+    FIRM: (DRAWDOWN_FEATURE, COVERAGE_FEATURE, "unsure_share", *LIMIT_FEATURES),
 }  # fmt: skip
 """Every feature by kind of scope, in the order of this module: no other can ever have a value.
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.money import MAX_USD
-from riskwatch.core.risk.exposure import ExposureSums, price_of, sum_exposures
+from riskwatch.core.risk.exposure import ExposureSums, bound_scopes, sum_exposures
 from riskwatch.core.risk.limits import ANY_SUBJECT, exposure_table
+from riskwatch.core.risk.marks import unknown_scopes
 from riskwatch.core.scopes import (
     ASSET,
-    BANK,
-    BOOK,
     COUNTERPARTY,
     FIRM,
-    GROUP,
-    ISSUER,
     kind_of_scope,
     parse,
 )
@@ -118,63 +115,16 @@ def _put(
 def _unknown_scopes(state: RiskState, reference: Reference) -> dict[str, str]:
     """Return the scopes whose use is unknown, with the reason.
 
-    A holding without a price makes every limit unknown that counts it. An asset that the reference
-    data does not list may have been sent by anyone: it makes only its own limit unknown.
+    A holding that nothing values makes every limit unknown that counts it. An asset that the
+    reference data does not list may have been sent by anyone: it makes only its own limit unknown.
     """
-    unknown: dict[str, str] = {}
-    for name in sorted(state.parties):
-        for holding in state.parties[name].holdings:
-            asset = holding.asset
-            if not holding.amount or price_of(asset, state) is not None:
-                continue
-            why = f"{asset} at {name} has no price"
-            if asset not in reference.assets:
-                unknown.setdefault(f"{ASSET}:{asset}", why)
-                continue
-            scopes = [FIRM, f"{COUNTERPARTY}:{name}", f"{ASSET}:{asset}", f"{BOOK}:{holding.book}"]
-            for scope in scopes[1:3]:
-                scopes += bound_scopes(scope, reference)
-            for scope in scopes:
-                unknown.setdefault(scope, why)
+    unknown = unknown_scopes(state, reference, opening=False)
     for worker in sorted(state.faults):
         for name in state.faults[worker]:
             scope = f"{COUNTERPARTY}:{name}"
             for other in (scope, *bound_scopes(scope, reference)):
                 unknown.setdefault(other, f"{worker} does not keep {name} up to date")
     return unknown
-
-
-def bound_scopes(scope: str, reference: Reference) -> dict[str, float]:
-    """Return the scopes whose limits also count what is held on an asset or a counterparty.
-
-    Parameters
-    ----------
-    scope : str
-        ``asset:<id>`` or ``counterparty:<id>``; any other has none.
-    reference : Reference
-        Issuers, banks and groups.
-
-    Returns
-    -------
-    dict of str to float
-        Share that counts, by scope: the issuer of an asset, the banks behind the issuer by their
-        share of the backing, the group of a counterparty.
-    """
-    kind = kind_of_scope(scope)
-    if kind not in (ASSET, COUNTERPARTY):
-        return {}
-    name = parse(scope).name
-    if kind == COUNTERPARTY:
-        group = reference.party(name).group
-        return {} if group is None else {f"{GROUP}:{group}": 1.0}
-    issuer = reference.asset(name).issuer
-    if issuer is None:
-        return {}
-    found = {f"{ISSUER}:{issuer}": 1.0}
-    for backing in reference.party(issuer).backing:
-        bank = f"{BANK}:{backing.holder}"
-        found[bank] = found.get(bank, 0.0) + backing.share
-    return found
 
 
 def subjects_with_binds(reference: Reference) -> Iterator[tuple[str, dict[str, float]]]:

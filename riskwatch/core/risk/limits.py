@@ -9,17 +9,19 @@ import msgspec
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, LimitsConfig, Reference
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.scopes import BANK, FIRM, kind_of_scope
+from riskwatch.core.scopes import BANK, FIRM, kind_of_scope, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from riskwatch.core.risk.exposure import Exposures, ExposureSums
     from riskwatch.core.risk.state import LimitOverrideRow, LimitRow
 
 
-LIMIT_FEATURES: Final = ("limit_ratio", "warning_ratio")
-"""Features that limits bring about: usage ÷ hard value, and usage ÷ warning value."""
+UNKNOWN_FEATURE: Final = "limit_unknown"
+LIMIT_FEATURES: Final = ("limit_ratio", "warning_ratio", UNKNOWN_FEATURE)
+"""Features that limits bring about: usage ÷ hard value, usage ÷ warning value, and 1 if nothing
+values a part of the use."""
 
 
 def effective_limit(limit: Limit, overrides: Mapping[str, LimitOverrideRow]) -> Limit:
@@ -34,6 +36,7 @@ ANY_SUBJECT = "*"
 MAX_UTILISATION: Final = 1e12
 """Largest use of a limit that is told: more says no more."""
 _AS_CONFIGURED: Final[dict[str, LimitOverrideRow]] = {}
+_ALL_KNOWN: Final[dict[str, str]] = {}
 
 
 class LimitUsage(msgspec.Struct, frozen=True, gc=False):
@@ -50,12 +53,15 @@ class LimitUsage(msgspec.Struct, frozen=True, gc=False):
         Sum of absolute exposures, USD.
     utilisation : float
         ``used / hard``.
+    why : str
+        Why a part of the use is unknown, so that the use is at least `used`; else empty.
     """
 
     limit: Limit
     scope: str
     used: float
     utilisation: float
+    why: str = ""
 
     @property
     def key(self) -> str:
@@ -64,14 +70,16 @@ class LimitUsage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def status(self) -> str:
-        """``ok``, ``warning`` or ``breach``."""
+        """``ok``, ``warning``, ``unknown`` or ``breach``."""
         if self.utilisation >= 1.0:
             return "breach"
+        if self.why:
+            return "unknown"
         return "warning" if self.utilisation >= self.limit.warning_share else "ok"
 
 
-def limit_usage(limit: Limit, scope: str, used: float) -> LimitUsage:
-    """Return the usage of one limit.
+def limit_usage(limit: Limit, scope: str, used: float, why: str = "") -> LimitUsage:
+    """Return the usage of one limit; `why` says why a part of it is unknown.
 
     Examples
     --------
@@ -79,7 +87,8 @@ def limit_usage(limit: Limit, scope: str, used: float) -> LimitUsage:
     >>> limit_usage(limit, "asset:USDC", 85.0).status
     'warning'
     """
-    return LimitUsage(limit, scope, used, quantise(min(used / limit.hard_usd, MAX_UTILISATION)))
+    share = quantise(min(used / limit.hard_usd, MAX_UTILISATION))
+    return LimitUsage(limit, scope, used, share, why)
 
 
 BindingUsages = dict[str, dict[str, LimitUsage]]
@@ -130,25 +139,33 @@ class LimitBook:
                 self._binds.setdefault(f"group:{group}", []).append(f"counterparty:{name}")
 
     def measure(
-        self, exposures: Exposures, overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
+        self,
+        exposures: Exposures,
+        overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED,
+        unknown: Mapping[str, str] = _ALL_KNOWN,
     ) -> Iterator[LimitUsage]:
-        """Measure every limit, with its override, on every subject that it applies to."""
+        """Measure every limit, with its override, on every subject that it applies to.
+
+        `unknown` says of which scopes a part of the use is unknown, and why.
+        """
+        subjects = _subjects(unknown)
         for configured in self.limits:
             limit = effective_limit(configured, overrides)
             kind = limit.scope_kind
-            if kind == "firm":
-                yield limit_usage(limit, "firm", exposures.firm.gross)
+            if kind == FIRM:
+                yield limit_usage(limit, FIRM, exposures.firm.gross, unknown.get(FIRM, ""))
                 continue
             table = exposure_table(kind, exposures)
+            names: Iterable[str] = table.keys() | subjects.get(kind, {}).keys()
             if limit.subject != ANY_SUBJECT:
-                sums = table.get(limit.subject)
-                if sums is not None:
-                    yield limit_usage(limit, f"{kind}:{limit.subject}", sums.gross)
-                continue
-            own = self._any_own if limit.id in self._advisory else self._own
-            for name in sorted(table):
-                if (kind, name) not in own:
-                    yield limit_usage(limit, f"{kind}:{name}", table[name].gross)
+                names = [limit.subject] if limit.subject in names else []
+            else:
+                own = self._any_own if limit.id in self._advisory else self._own
+                names = [name for name in sorted(names) if (kind, name) not in own]
+            for name in names:
+                scope, sums = f"{kind}:{name}", table.get(name)
+                used = 0.0 if sums is None else sums.gross
+                yield limit_usage(limit, scope, used, unknown.get(scope, ""))
 
     def unused(
         self, exposures: Exposures, overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
@@ -217,6 +234,8 @@ class LimitBook:
 
 def limit_feature(feature: str, usage: LimitUsage) -> float:
     """Return the value of one limit feature. A bank's limit only warns."""
+    if feature == UNKNOWN_FEATURE:
+        return 1.0 if usage.why else 0.0
     if feature == "limit_ratio":
         return 0.0 if kind_of_scope(usage.scope) == BANK else usage.utilisation
     return quantise(usage.utilisation / max(usage.limit.warning_share, 1e-6))
@@ -228,6 +247,15 @@ def usage_features(binding: BindingUsages) -> dict[str, dict[str, float]]:
         scope: {feature: limit_feature(feature, usage) for feature, usage in usages.items()}
         for scope, usages in binding.items()
     }
+
+
+def _subjects(unknown: Mapping[str, str]) -> dict[str, dict[str, None]]:
+    """Return the names of scopes, by kind."""
+    found: dict[str, dict[str, None]] = {}
+    for scope in unknown:
+        at = parse(scope)
+        found.setdefault(at.kind, {})[at.name] = None
+    return found
 
 
 def exposure_table(kind: str, exposures: Exposures) -> dict[str, ExposureSums]:

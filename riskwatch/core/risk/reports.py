@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import MINUTE, SECOND, micros
+from riskwatch.core.clock import MINUTE, SECOND, micros, moment
 from riskwatch.core.enums import Cause, Quality, QualityIssue
 from riskwatch.core.events import identity
 from riskwatch.core.money import EXACT, MAX_USD, canonical, mul, quantise, usd
@@ -24,21 +24,22 @@ from riskwatch.core.outputs import (
     ScoreUpdated,
     position_place,
 )
-from riskwatch.core.risk.exposure import price_of
+from riskwatch.core.readings import Holding
+from riskwatch.core.risk.exposure import price_of, valuation_of
+from riskwatch.core.risk.marks import is_unrecognised
 from riskwatch.core.risk.state import LastReported, LimitRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.events import Credit, LegalEntity, NettingSet
-    from riskwatch.core.readings import Holding
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.credit_loss import CreditAssessment
     from riskwatch.core.risk.exposure import Exposures
     from riskwatch.core.risk.limits import LimitUsage
     from riskwatch.core.risk.scorer import ModelScore
-    from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
+    from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState, Valuation
 
 ReportOutput = (
     ExposureChanged
@@ -53,24 +54,36 @@ ReportOutput = (
 
 
 def exposures_changed(
-    state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
+    state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig, reference: Reference
 ) -> Iterator[ReportOutput]:
     """Report the holdings of a counterparty that changed or are due to be valued again."""
     gone = dict.fromkeys(row.shown)
     for h in row.holdings:
         key = _holding_key(h)
         gone.pop(key, None)
-        price = price_of(h.asset, state)
-        if not _due(row.shown.get(key), h.amount, price, us, config):
+        found = valuation_of(h.asset, state, us)
+        by = _valued_by(h.asset, found, state, reference)
+        shown = LastReported(h.amount, None if found is None else found.price, us, by, h.confirmed)
+        if not _due(row.shown.get(key), shown, config):
             continue
-        row.shown[key] = LastReported(h.amount, price, us)
-        yield _exposure(us, name, key, h.amount, price)
+        row.shown[key] = shown
+        yield _exposure(us, name, key, h, found, by)
         if not h.amount:
             del row.shown[key]
     for key in sorted(gone):
         del row.shown[key]
-        yield _exposure(us, name, key, Decimal(0), None)
+        book, account, asset, component, *rest = key.split("/")
+        wallet = rest[0] if rest else ""
+        ended = Holding(book, account, asset, component, Decimal(0), wallet)
+        yield _exposure(us, name, key, ended, None, "")
     yield from _positions_changed(state, name, row, us, config)
+
+
+def _valued_by(asset: str, found: Valuation | None, state: RiskState, reference: Reference) -> str:
+    """Return what gives a holding its value; empty if nothing does."""
+    if found is not None:
+        return found.by
+    return UNRECOGNISED if is_unrecognised(asset, state, reference) else ""
 
 
 def value_holdings(state: RiskState, us: int) -> Iterator[ExposureChanged]:
@@ -78,7 +91,10 @@ def value_holdings(state: RiskState, us: int) -> Iterator[ExposureChanged]:
     for name in sorted(state.parties):
         for h in state.parties[name].holdings:
             if h.amount:
-                yield _exposure(us, name, _holding_key(h), h.amount, price_of(h.asset, state))
+                found = valuation_of(h.asset, state, us)
+                yield _exposure(
+                    us, name, _holding_key(h), h, found, "" if found is None else found.by
+                )
 
 
 def _holding_key(h: Holding) -> str:
@@ -88,22 +104,24 @@ def _holding_key(h: Holding) -> str:
 
 
 def _exposure(
-    us: int, name: str, key: str, amount: Decimal, price: float | None
+    us: int, name: str, key: str, h: Holding, found: Valuation | None, by: str
 ) -> ExposureChanged:
-    book, account, asset, component, *wallet = key.split("/")
-    full = "/".join((book, name, account, asset, component, *wallet))
-    exact = None if price is None else _price(price)
+    exact = None if found is None else _price(found.price)
+    value = None if exact is None else _cents(mul(h.amount, exact))
     return ExposureChanged(
-        **Origin.tick(us).stamp(ExposureChanged, full),
-        book=book,
+        **Origin.tick(us).stamp(ExposureChanged, f"{h.book}/{name}/{key.partition('/')[2]}"),
+        book=h.book,
         counterparty=name,
-        account=account,
-        asset=asset,
-        component=component,
-        amount=amount,
+        account=h.account,
+        asset=h.asset,
+        component=h.component,
+        amount=h.amount,
         price_usd=exact,
-        value_usd=None if exact is None else _cents(mul(amount, exact)),
-        wallet=wallet[0] if wallet else msgspec.UNSET,
+        value_usd=_NOTHING_USD if by == UNRECOGNISED else value,
+        valued_by=by or None,
+        priced_at=moment(found.us) if found is not None and found.us else None,
+        confirmed_at=moment(h.confirmed) if h.confirmed else None,
+        wallet=h.wallet or msgspec.UNSET,
     )
 
 
@@ -113,10 +131,12 @@ def _positions_changed(
     for p in row.positions:
         place = position_place(p.account, p.wallet, p.side)
         key = f"{p.book}/{place}/{p.instrument}"
-        price = price_of(p.base, state)
-        if not _due(row.positions_shown.get(key), p.qty, price, us, config):
+        found = valuation_of(p.base, state, us)
+        by, price = ("", None) if found is None else (found.by, found.price)
+        shown = LastReported(p.qty, price, us, by, p.confirmed)
+        if not _due(row.positions_shown.get(key), shown, config):
             continue
-        row.positions_shown[key] = LastReported(p.qty, price, us)
+        row.positions_shown[key] = shown
         if not p.qty:
             del row.positions_shown[key]
         full = f"{p.book}/{name}/{place}/{p.instrument}/position"
@@ -135,18 +155,26 @@ def _positions_changed(
             notional_usd=None if price is None else _cents(mul(p.qty, _price(price))),
             wallet=p.wallet or msgspec.UNSET,
             side=p.side or msgspec.UNSET,
+            valued_by=by or None,
+            priced_at=moment(found.us) if found is not None and found.us else None,
+            confirmed_at=moment(p.confirmed) if p.confirmed else None,
         )
 
 
-def _due(
-    shown: LastReported | None, amount: Decimal, price: float | None, us: int, config: RiskConfig
-) -> bool:
-    """Whether a holding is due: its amount changed, or its price did and enough time passed."""
+def _due(shown: LastReported | None, now: LastReported, config: RiskConfig) -> bool:
+    """Whether a holding is due.
+
+    It is if its amount or what values it changed; if its price changed and enough time passed; or
+    if it was confirmed again and somewhat less time passed.
+    """
     if shown is None:
-        return bool(amount)
-    if shown.amount != amount or (shown.price is None) != (price is None):
+        return bool(now.amount)
+    if (shown.amount, shown.by) != (now.amount, now.by):
         return True
-    return shown.price != price and us - shown.us >= config.revalue_s * SECOND
+    passed = now.us - shown.us
+    if shown.price != now.price:
+        return passed >= config.revalue_s * SECOND or now.price is None or shown.price is None
+    return shown.confirmed != now.confirmed and passed >= config.report_s * SECOND
 
 
 def asset_valued(
@@ -238,6 +266,7 @@ def limit_measured(
         warning_usd=usd(limit.hard_usd * limit.warning_share),
         utilisation=measured.utilisation,
         status=status,
+        why=measured.why,
     )
 
 
@@ -284,13 +313,23 @@ def missing_data_issues(
         for h in state.parties[name].holdings
         if h.amount
     }
+    sent: dict[str, None] = {}
     for asset in sorted(held):
-        if price_of(asset, state) is None:
+        if price_of(asset, state) is not None:
+            continue
+        if is_unrecognised(asset, state, reference):
+            sent[asset] = None
+            found[f"{QualityIssue.UNRECOGNISED}|asset:{asset}"] = (
+                f"{asset} arrived, is not listed and was never traded by us: it counts as nothing "
+                f"and restricts only itself. If it is ours, add it to [assets] of reference.toml"
+            )
+        else:
             found[f"{QualityIssue.PRICE_MISSING}|asset:{asset}"] = (
-                f"{asset} is held, and no feed says what it is worth: its value is in no sum"
+                f"{asset} is held, and no feed, mark, trade or assumption says what it is worth: "
+                "limits that hold it are unknown. State assumed_usd in reference.toml"
             )
     for asset in sorted({**held, **dict.fromkeys(state.assets)}):
-        if asset not in reference.assets:
+        if asset not in reference.assets and asset not in sent:
             found[f"{QualityIssue.REFERENCE_MISSING}|asset:{asset}"] = (
                 f"taken for a floating asset without an issuer: add {asset} to [assets] of "
                 "reference.toml"
@@ -378,6 +417,9 @@ def _cents(value: Decimal) -> Decimal:
     return value.quantize(Decimal("0.01"), context=_ROUNDING)
 
 
+UNRECOGNISED: Final = "unrecognised"
+"""What gives a holding of nobody's asset its value, which is nothing."""
+_NOTHING_USD: Final = Decimal("0.00")
 _MAX_USD = Decimal(f"{MAX_USD:.2f}")
 _ROUNDING = decimal.Context(
     prec=EXACT.prec,

@@ -37,6 +37,7 @@ from riskwatch.core.risk.features import (
     record_trail,
     update_peak,
 )
+from riskwatch.core.risk.marks import accounts_opened, learn_marks
 from riskwatch.core.risk.reports import asset_forgotten, news_refused
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stakes import StakesCalculator, TickContext
@@ -176,7 +177,7 @@ class RiskStage:
             if current.live > 0:
                 record_trail(row, reading.us)
                 if current.sd_bp < PRICED_SD_BP:
-                    row.price = current.price_usd
+                    row.price, row.price_us = current.price_usd, reading.us
                     if current.asset in self._tokens:
                         update_peak(row, before)
             state.mark(f"asset/{current.asset}")
@@ -217,11 +218,13 @@ class RiskStage:
     def _apply_party(self, state: RiskState, reading: CounterpartyReading) -> None:
         """Store the holdings with a counterparty; the reading replaces the last one."""
         row = state.parties.get(reading.counterparty)
+        if row is not None and reading.us < row.us:
+            return  # a delayed repeat: the stored reading is newer
+        learn_marks(state, row, reading)
         if row is None:
             row = PartyRow(reading.us, [], [], reading.flow)
             state.parties[reading.counterparty] = row
-        elif reading.us < row.us:
-            return  # a delayed repeat: the stored reading is newer
+        row.opened = accounts_opened(row, reading)
         risk_state.clear_fault(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions

@@ -4,6 +4,7 @@
 row                                holds
 ================================== ==========================================
 ``asset/<id>``                     last market reading, trail of deviations
+``mark/<asset>``                   what stands for the price of an asset that was never priced
 ``venue/<id>``                     last venue reading
 ``party/<counterparty>``           holdings, positions, flow, last reported values
 ``credit/<subject>``               current credit news
@@ -263,6 +264,8 @@ class AssetRow(msgspec.Struct):
         Baseline of its deviation; ``None`` before the first reading.
     peak : float or None
         Recent highest price, which sinks with a half-life of a week, USD.
+    price_us : int
+        Time of the last usable price, microseconds; 0 if that was not recorded.
     """
 
     reading: AssetReading
@@ -278,6 +281,43 @@ class AssetRow(msgspec.Struct):
     sent_live: int = -1
     base: Baseline | None = None
     peak: float | None = None
+    price_us: int = 0
+
+
+class Valuation(msgspec.Struct, frozen=True, array_like=True):
+    """Dollars of one unit, what says so, and when it was said.
+
+    Attributes
+    ----------
+    price : float
+        USD.
+    by : str
+        ``price`` (the market says it now), ``last_price``, ``mark`` (a venue's mark of our own
+        position), ``entry`` (what we traded at), ``assumed`` (the reference data).
+    us : int
+        Time, microseconds; 0 if it is not known.
+    """
+
+    price: float
+    by: str
+    us: int
+
+
+class MarkRow(msgspec.Struct):
+    """What stands for the price of an asset that we hold and that was never priced.
+
+    The first of `mark`, `entry` and `assumed` that is there counts. A row with none of them says
+    that the asset is ours: it was there when its account began, or we traded it.
+    """
+
+    mark: Valuation | None = None
+    entry: Valuation | None = None
+    assumed: Valuation | None = None
+
+    @property
+    def valuation(self) -> Valuation | None:
+        """The valuation that counts."""
+        return self.mark or self.entry or self.assumed
 
 
 class LocalPriceRow(msgspec.Struct, array_like=True):
@@ -299,11 +339,16 @@ class VenueRow(msgspec.Struct):
 
 
 class LastReported(msgspec.Struct, array_like=True):
-    """The last reported amount and price of a holding."""
+    """The last reported amount and price of a holding, what gave it, and who confirmed the amount.
+
+    Rows of older builds do not say by what it was valued.
+    """
 
     amount: Decimal
     price: float | None
     us: int
+    by: str = ""
+    confirmed: int = 0
 
 
 class PartyRow(msgspec.Struct):
@@ -319,6 +364,8 @@ class PartyRow(msgspec.Struct):
     fill. `assessed_us` is the time of the first credit assessment, microseconds; 0 before it.
     `in_transit` is what the ledger states as in transit; in `holdings` it is corrected by the links
     of transfers.
+    `opened` is the time of the first reading of each account, microseconds; 0 if that was not
+    recorded.
     """
 
     us: int
@@ -336,6 +383,7 @@ class PartyRow(msgspec.Struct):
     orders: list[RestingOrders] | None = None
     traded: bool = False
     in_transit: list[Holding] = []
+    opened: dict[str, int] = {}
 
 
 class CreditItem(msgspec.Struct, array_like=True):
@@ -675,6 +723,7 @@ RowT = TypeVar("RowT", bound="Row | None")
 SCORER_PREFIX: Final = "scorer/"
 _TYPES: Final[dict[str, Any]] = {
     "asset": AssetRow,
+    "mark": MarkRow,
     "venue": VenueRow,
     "party": PartyRow,
     "credit": CreditRow,
@@ -708,6 +757,7 @@ class RiskState:
     def __init__(self, scorer: StageState) -> None:
         self.scorer = scorer
         self.assets: dict[str, AssetRow] = {}
+        self.marks: dict[str, MarkRow] = {}
         self.venues: dict[str, VenueRow] = {}
         self.parties: dict[str, PartyRow] = {}
         self.credit: dict[str, CreditRow] = {}
@@ -742,6 +792,7 @@ class RiskState:
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "asset": self.assets,
+            "mark": self.marks,
             "venue": self.venues,
             "party": self.parties,
             "credit": self.credit,

@@ -142,6 +142,7 @@ def history() -> Iterator[Any]:
             facts.balance("b3", at(1), "5", counterparty="binance"),
             facts.balance("b4", at(1), "500000", asset="USDT"),
             facts.balance("b5", at(1), "7", asset="ETH"),
+            facts.balance("b7", at(1), "7", asset="NOBODYS"),
         ],
         2: [facts.position("p1", at(2), "3", mark_price="20000")],
         20: [each for n in range(6) for each in withdrawal(20 + n)],

@@ -7,6 +7,7 @@ from itertools import permutations
 
 import pytest
 
+from riskwatch.core.clock import micros
 from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.ledger.party import MAX_SLIPS
 from riskwatch.core.ledger.state import LedgerState
@@ -14,6 +15,7 @@ from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Event
 from riskwatch.core.readings import OpenPosition
 from tests.support.facts import (
     amounts,
+    at,
     balance,
     bust,
     fill,
@@ -78,7 +80,7 @@ def test_a_position_snapshot_replaces_and_later_fills_add() -> None:
     ]
     expected = OpenPosition(
         "mm", "main", "BTC-PERP", "BTC", "USD", Decimal("-3.5"), Decimal(19000), None,
-        Decimal(30000),
+        Decimal(30000), confirmed=micros(at(10)),
     )  # fmt: skip
     for order in permutations(facts):
         assert read(run([*order, tick(20)])).positions == [expected]

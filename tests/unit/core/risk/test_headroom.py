@@ -10,7 +10,8 @@ import pytest
 from riskwatch.core.readings import PartitionFault
 from riskwatch.core.reference import Limit
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.risk.headroom import bound_scopes, measure_headroom
+from riskwatch.core.risk.exposure import bound_scopes
+from riskwatch.core.risk.headroom import measure_headroom
 from riskwatch.core.risk.limits import LimitBook
 from riskwatch.core.risk.state import LimitOverrideRow
 from tests.support.risk import LIMITS, REFERENCE, Desk, asset, at, bitcoin, desk, held, market
