@@ -40,6 +40,10 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         difference as a break, seconds of event time.
     slippage_weight : float
         Weight of the newest fill in the mean slippage, in (0, 1].
+    forget_s : int
+        A counterparty that the reference data does not list is forgotten after this long without a
+        fact, if nothing is held there and nothing is open; seconds of event time. Facts of unlisted
+        and unknown counterparties from before that are refused afterwards.
     max_counterparties : int
         Maximum number of counterparties that the reference data does not list, a quarter of it of
         one source.
@@ -68,6 +72,7 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reconcile_rel: NotNegative = 1e-9
     reconcile_grace_s: int = 60
     slippage_weight: float = 0.05
+    forget_s: int = 3_456_000
     max_counterparties: int = 4_096
     max_holdings: int = 8_192
     max_positions: int = 8_192
@@ -84,6 +89,8 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
         if self.transfer_retention_s < self.late_window_s:
             raise ValueError("transfer_retention_s must not be shorter than late_window_s")
+        if self.forget_s < self.transfer_retention_s:
+            raise ValueError("forget_s must not be shorter than transfer_retention_s")
         if self.old_s < 1:
             raise ValueError(f"old_s must be at least 1, was {self.old_s}")
         if self.max_deltas < MIN_DELTAS:

@@ -256,6 +256,21 @@ class LedgerParty:
         self.heard: dict[str, int] = {}
         self.routes: dict[tuple[str, ...], tuple[LedgerHolding, LedgerHolding, LedgerHolding]] = {}
 
+    @property
+    def has_entities(self) -> bool:
+        """Whether anything is known of it but its name: a holding, an order, a break, a wait."""
+        return bool(
+            self.cells
+            or self.positions
+            or self.transfers
+            or self.trades
+            or self.orders
+            or self.loans
+            or self.breaks
+            or self.heard
+            or self.flow.pending
+        )
+
     def touch(self, us: int) -> None:
         """Advance the watermark to an accepted fact at `us`, and mark the party as changed."""
         self.wm = max(self.wm, us)

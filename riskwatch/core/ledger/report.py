@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.clock import HOUR, MINUTE
+from riskwatch.core.clock import HOUR, MINUTE, SECOND
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.ledger.holding import NEVER
 from riskwatch.core.ledger.movements import sweep_transfers, take_legs
@@ -46,10 +46,26 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
         if party.breaks:
             out += _reconcile(parameters, party, us)
         if party.wm // SWEEP_EVERY > party.swept // SWEEP_EVERY:
-            _sweep(parameters, party)
+            reach, since = party.wm - parameters.late_us, party.wm - parameters.retention_us
+            _sweep(party, reach, since)
         if _due(party, us):
             out.append(_reading(party, us))
+        elif _is_forgettable(parameters, party, us):
+            _sweep(party, LATER, LATER)
+            if not party.has_entities:
+                state.forget(party)
     return out
+
+
+def _is_forgettable(parameters: LedgerParameters, party: LedgerParty, us: int) -> bool:
+    """Whether an unlisted counterparty has said nothing for long, and nothing is held there."""
+    forget_us = parameters.config.forget_s * SECOND
+    return (
+        us - max(party.wm, party.emitted) > forget_us
+        and party.name not in parameters.reference.parties
+        and not any(line.amount or line.shown for line in party.lines.values())
+        and not any(p.line.amount or p.line.shown for p in party.positions.values())
+    )
 
 
 def _due(party: LedgerParty, us: int) -> bool:
@@ -188,11 +204,10 @@ def _show(party: LedgerParty, line: ReportedAmount) -> None:
         party.dirty[line.key] = line if shown else None
 
 
-def _sweep(parameters: LedgerParameters, party: LedgerParty) -> None:
-    """Drop finished entities, and fold deltas that are out of the late window."""
+def _sweep(party: LedgerParty, reach: int, since: int) -> None:
+    """Fold deltas from before `reach`, and drop what is finished and older than `since`."""
     party.swept = party.wm
     party.dirty[party.key] = party
-    reach, since = party.wm - parameters.late_us, party.wm - parameters.retention_us
     _sweep_holdings(party, reach, since)
     sweep_transfers(party, since)
     for key in sorted(party.trades):

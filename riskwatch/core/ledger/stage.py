@@ -28,6 +28,7 @@ from riskwatch.core.ledger.outputs import (
     LedgerOutput,
     LedgerParameters,
     event_rejected,
+    fact_too_late,
     limit_reached,
     no_room,
 )
@@ -129,7 +130,7 @@ class LedgerStage:
         try:
             party = state.parties.get(name)
             if party is None:
-                party = self._open(state, name, event.source)
+                party = self._open(state, name, event.source, micros(event.ts))
             return _HANDLERS[type(event)](self._parameters, party, event, micros(event.ts))
         except FactRefusedError as refusal:
             rejected: list[LedgerOutput] = [event_rejected(event, refusal)]
@@ -137,10 +138,12 @@ class LedgerStage:
                 return self._note_refused(state, event, refusal.detail) + rejected
             return rejected
 
-    def _open(self, state: LedgerState, name: str, source: str) -> LedgerParty:
+    def _open(self, state: LedgerState, name: str, source: str, us: int) -> LedgerParty:
         """Create a counterparty. One that is not listed needs room, in all and of its source."""
         counts = self._counts(state)
         if name not in self._parameters.reference.parties:
+            if us <= state.forgotten_us:
+                raise fact_too_late(f"us={us} horizon={state.forgotten_us} collection=parties")
             most = self.config.max_counterparties
             if sum(counts.values()) >= most:
                 raise limit_reached("max_counterparties", most)

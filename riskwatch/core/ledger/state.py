@@ -16,6 +16,7 @@ row                                                        holds
 ``loan/<counterparty>/<id>``                               latest snapshot
 ``shown/<place>/<component>/<name>``                       amounts not zero in the last reading
 ``refused/<source>``                                       when a fact of it had no room last
+``forgotten/counterparties``                               newest fact of those that were forgotten
 ========================================================== =================================
 
 A place is ``<counterparty>/<book>/<account>/<wallet>``; a wallet or a side that is not stated is
@@ -31,7 +32,13 @@ import msgspec
 
 from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.flow import TransferFlowRow
-from riskwatch.core.ledger.holding import DeltaChunk, DirtyRows, LedgerHolding, LedgerHoldingRow
+from riskwatch.core.ledger.holding import (
+    NEVER,
+    DeltaChunk,
+    DirtyRows,
+    LedgerHolding,
+    LedgerHoldingRow,
+)
 from riskwatch.core.ledger.party import (
     HeardRow,
     LedgerParty,
@@ -69,6 +76,16 @@ class RefusedRow(msgspec.Struct, array_like=True):
         return self
 
 
+class ForgottenRow(msgspec.Struct, array_like=True):
+    """Time of the newest fact of all counterparties that were forgotten, microseconds."""
+
+    us: int
+
+    def row(self) -> object:
+        """Return the row's value."""
+        return self
+
+
 class LedgerState:
     """Counterparties by name, and the rows that changed since the last :meth:`drain`.
 
@@ -76,6 +93,9 @@ class LedgerState:
     ----------
     refused : dict of str to RefusedRow
         Sources whose facts have no room, with an open issue; ``*`` stands for all beyond a number.
+    forgotten_us : int
+        Event time of the newest fact of all counterparties that were forgotten, microseconds. A
+        fact up to this time of an unlisted and unknown counterparty could contradict one of them.
     counts : dict of str to int, or None
         Number of unlisted counterparties by source, derived from the rows.
     """
@@ -83,6 +103,7 @@ class LedgerState:
     def __init__(self) -> None:
         self.parties: dict[str, LedgerParty] = {}
         self.refused: dict[str, RefusedRow] = {}
+        self.forgotten_us = NEVER
         self.counts: dict[str, int] | None = None
         self.dirty: DirtyRows = {}
 
@@ -92,6 +113,14 @@ class LedgerState:
         if party is None:
             party = self.parties[name] = LedgerParty(name, self.dirty)
         return party
+
+    def forget(self, party: LedgerParty) -> None:
+        """Drop a counterparty of which the last sweep left nothing but its own rows."""
+        self.forgotten_us = max(self.forgotten_us, party.wm)
+        self.dirty["forgotten/counterparties"] = ForgottenRow(self.forgotten_us)
+        del self.parties[party.name]
+        self.counts = None
+        self.dirty[party.key] = self.dirty[party.flow.key] = None
 
     def note_refused(self, source: str, us: int | None) -> None:
         """Store when a fact of a source had no room, or forget it with ``None``."""
@@ -241,6 +270,11 @@ def _load_refused(state: LedgerState, rest: str, row: Row) -> None:
     state.refused[rest] = _decode(row, RefusedRow)
 
 
+def _load_forgotten(state: LedgerState, rest: str, row: Row) -> None:
+    del rest
+    state.forgotten_us = _decode(row, ForgottenRow).us
+
+
 _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "party": _load_party,
     "flow": _load_flow,
@@ -255,4 +289,5 @@ _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "loan": _load_loan,
     "shown": _load_shown,
     "refused": _load_refused,
+    "forgotten": _load_forgotten,
 }

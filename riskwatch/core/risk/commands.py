@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, moment, rfc3339
+from riskwatch.core.clock import HOUR, SECOND, moment, rfc3339
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import RejectReason, Restriction, State
@@ -375,6 +375,9 @@ def _is_known(state: RiskState, reference: Reference, scope: str) -> bool:
 
 REFUSALS_QUIET_US: Final = 3_600 * SECOND
 """The alert about refused commands is resolved after this long without one, microseconds."""
+MAX_RECORDS: Final = 256
+"""Maximum number of refused commands in the name of one operator that are recorded one by one in
+an hour: so many that the operator signed, and as many that are not authentic."""
 UNKNOWN_OPERATOR: Final = "?"
 """Stands for every unknown operator name: a sender can choose any name."""
 
@@ -504,20 +507,14 @@ class CommandHandler:
         *,
         authentic: bool,
     ) -> list[Output]:
-        """Record a refusal; raise an alert at an operator's 1st, 2nd, 4th, 8th, ... refusal."""
+        """Record a refusal; raise an alert at an operator's 1st, 2nd, 4th, 8th, ... refusal.
+
+        At most :data:`MAX_RECORDS` an hour are recorded one by one. The alert says when the others
+        begin to be counted only.
+        """
         cause_id = identity(command)
         # The same event may arrive many times; each refusal is published.
         occasion = f"{cause_id}/{us}"
-        out: list[Output] = [
-            CommandRefused(
-                **Origin(cause_id, moment(us), occasion).stamp(CommandRefused, command.scope),
-                role="" if operator is None else operator.role.value,
-                refusal=error.refusal,
-                detail=error.detail,
-                authentic=authentic,
-                **_command_fields(command),
-            )
-        ]
         who = UNKNOWN_OPERATOR if operator is None else operator.id
         row = state.refusals.get(who)
         if row is None:
@@ -525,16 +522,51 @@ class CommandHandler:
         row.count += 1
         row.us = max(row.us, us)
         state.mark(f"refusals/{who}")
-        if row.count & (row.count - 1) == 0:
+        out: list[Output] = []
+        is_recorded = _take_record(row, us, authentic=authentic)
+        if is_recorded:
+            out.append(
+                CommandRefused(
+                    **Origin(cause_id, moment(us), occasion).stamp(CommandRefused, command.scope),
+                    role="" if operator is None else operator.role.value,
+                    refusal=error.refusal,
+                    detail=error.detail,
+                    authentic=authentic,
+                    **_command_fields(command),
+                )
+            )
+        if row.count & (row.count - 1) == 0 or (not is_recorded and row.unrecorded == 1):
             what = f"{command.action} of {command.scope} in the name of {command.operator}"
             reasons = [f"{what}: {error.refusal}: {error.detail}"]
             by = Intervention(occasion, us, command.action, reasons)
-            name = "a name that is no operator's" if operator is None else operator.id
-            title = f"{row.count} command{'s' * (row.count > 1)} refused, in the name of {name}"
-            raised = operator_alert(f"command|{who}", FIRM, title, by)
+            raised = operator_alert(f"command|{who}", FIRM, _refusals_title(who, row), by)
             row.alert_id = row.alert_id or raised.id
             out.append(raised)
         return out
+
+
+def _take_record(row: RefusalsRow, us: int, *, authentic: bool) -> bool:
+    """Count a refused command; return whether there is room for a record of it in this hour.
+
+    What others send in the name of an operator takes nothing of the room of the operator.
+    """
+    if us - row.hour_us >= HOUR:
+        row.hour_us, row.records, row.forged_records = us, 0, 0
+    taken = row.records if authentic else row.forged_records
+    if taken >= MAX_RECORDS:
+        row.unrecorded += 1
+        return False
+    row.records += authentic
+    row.forged_records += not authentic
+    return True
+
+
+def _refusals_title(who: str, row: RefusalsRow) -> str:
+    name = "a name that is no operator's" if who == UNKNOWN_OPERATOR else who
+    title = f"{row.count} command{'s' * (row.count > 1)} refused, in the name of {name}"
+    if not row.unrecorded:
+        return title
+    return f"{title}; beyond {MAX_RECORDS} an hour they are counted only, so far {row.unrecorded}"
 
 
 def _applied(authorized: AuthorizedCommand, result: CommandResult) -> CommandApplied:
@@ -572,6 +604,10 @@ def resolve_refusal_alerts(state: RiskState, us: int) -> list[Output]:
         row = state.refusals.pop(who)
         state.mark(f"refusals/{who}")
         origin = Origin(f"expiry/{us}", moment(us))
+        if row.unrecorded:
+            by = Intervention(f"expiry/{us}", us, "expire", ["the refused commands ended"])
+            title = _refusals_title(who, row)
+            out.append(operator_alert(f"command|{who}", FIRM, title, by, origin))
         out.append(alert_resolved(origin, f"command|{who}", FIRM, row.alert_id))
     return out
 

@@ -43,6 +43,7 @@ FAILURE_KINDS: Final = ("insolvency", "default")
 """Kinds of news that say that a party failed."""
 LASTING_KINDS: Final = (*FAILURE_KINDS, "rating", "outlook", "attestation")
 """Kinds of news that do not expire."""
+_NEVER: Final = 2**62
 FOREIGN_SUBJECTS: Final = 1_024
 """Maximum number of subjects, neither listed nor ours, of all sources that the policy does not
 name; and of each source that it names."""
@@ -100,6 +101,7 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
         return  # it ends what nobody said: there is nothing to store
     _store(state, event.subject, row, event, config, reference)
     row.items = items
+    state.oldest_news = None
 
 
 def _item(event: Credit, us: int) -> CreditItem:
@@ -232,6 +234,27 @@ def forget_subjects(state: RiskState, us: int, config: RiskConfig, reference: Re
         del state.credit[name]
         state.credit_counts = None
         state.mark(f"credit/{name}")
+
+
+def expire_news(state: RiskState, us: int, config: RiskConfig) -> bool:
+    """Drop news that does not last and is older than `credit_memory_s`; return whether any was."""
+    horizon = us - int(config.credit_memory_s * SECOND)
+    if state.oldest_news is None:
+        state.oldest_news = min(map(_oldest, state.credit.values()), default=us)
+    if state.oldest_news >= horizon:
+        return False
+    old = [name for name, row in state.credit.items() if _oldest(row) < horizon]
+    for name in old:
+        row = state.credit[name]
+        row.items = [i for i in row.items if i.us >= horizon or i.kind in LASTING_KINDS]
+        state.mark(f"credit/{name}")
+    state.oldest_news = None
+    return bool(old)
+
+
+def _oldest(row: CreditRow) -> int:
+    """Return the time of the oldest news of a subject that does not last, microseconds."""
+    return min((i.us for i in row.items if i.kind not in LASTING_KINDS), default=_NEVER)
 
 
 def _is_over(event: Credit, us: int, looked: int, config: RiskConfig) -> bool:

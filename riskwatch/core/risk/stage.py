@@ -25,6 +25,7 @@ from riskwatch.core.risk.credit import (
     apply_credit,
     apply_entity,
     apply_netting,
+    expire_news,
     forget_subjects,
 )
 from riskwatch.core.risk.decision import DecisionWriter
@@ -41,9 +42,17 @@ from riskwatch.core.risk.marks import accounts_opened, learn_marks
 from riskwatch.core.risk.reports import asset_forgotten, news_refused
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stakes import StakesCalculator, TickContext
-from riskwatch.core.risk.state import AssetRow, LocalPriceRow, PartyRow, RiskState, VenueRow
+from riskwatch.core.risk.state import (
+    AssetRow,
+    LocalPriceRow,
+    PartyRow,
+    RiskState,
+    VenueRow,
+    forget_scores,
+    is_over,
+)
 from riskwatch.core.risk.transit import apply_legs
-from riskwatch.core.scopes import ASSET
+from riskwatch.core.scopes import ASSET, COUNTERPARTY
 
 if TYPE_CHECKING:
     from riskwatch.core.names import NameTable
@@ -215,6 +224,23 @@ class RiskStage:
                 state.mark(f"venue/{name}")
         return out
 
+    def _forget_parties(self, state: RiskState, us: int) -> None:
+        """Drop unlisted counterparties where nothing is held, after long silence."""
+        if state.effects:
+            return  # whether a HALT took effect depends on where we traded
+        failed = {name: None for names in state.faults.values() for name in names}
+        for name in [n for n, row in state.parties.items() if us - row.us > FORGET]:
+            scope = f"{COUNTERPARTY}:{name}"
+            if (
+                is_over(state.parties[name])
+                and name not in self.reference.parties
+                and name not in failed
+                and scope not in state.scopes
+                and scope not in state.controls
+            ):
+                del state.parties[name]
+                state.mark(f"party/{name}")
+
     def _apply_party(self, state: RiskState, reading: CounterpartyReading) -> None:
         """Store the holdings with a counterparty; the reading replaces the last one."""
         row = state.parties.get(reading.counterparty)
@@ -243,8 +269,14 @@ class RiskStage:
         if self.config.drills or state.drills:
             out += scheduled_drills(self.config.drills, state, us, self.deployment)
         due = us - meta.reported >= self.config.report_s * SECOND
+        if state.credit and expire_news(state, us, self.config):
+            meta.news = True
+            state.mark("meta")
         if due and state.credit:
             forget_subjects(state, us, self.config, self.reference)
+        if due:
+            self._forget_parties(state, us)
+            forget_scores(state)
         if not (meta.news or meta.moving or due):
             return out
         return out + self._evaluator.run(state, TickContext(us, due=due))

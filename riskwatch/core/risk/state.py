@@ -53,6 +53,7 @@ from riskwatch.core.readings import (
 from riskwatch.core.risk.baseline import Baseline
 from riskwatch.core.risk.legs import LegIndex, LegRow
 from riskwatch.core.risk.tracker import RuleTracker
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, parse
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
 if TYPE_CHECKING:
@@ -163,11 +164,32 @@ _EMPTY = ControlRow()
 
 
 class RefusalsRow(msgspec.Struct):
-    """Refused commands of one operator since the alert about them was opened."""
+    """Refused commands of one operator since the alert about them was opened.
+
+    Attributes
+    ----------
+    alert_id : str
+        Id of the alert.
+    count : int
+        Number of refused commands.
+    us : int
+        Time of the last one, microseconds.
+    hour_us : int
+        When the present hour of records began, microseconds.
+    records, forged_records : int
+        Refused commands of this hour that were recorded one by one: those that the operator signed,
+        and those in the operator's name that were not authentic.
+    unrecorded : int
+        Refused commands that were counted only.
+    """
 
     alert_id: str
     count: int
     us: int
+    hour_us: int = 0
+    records: int = 0
+    forged_records: int = 0
+    unrecorded: int = 0
 
 
 class AlertBudgetRow(msgspec.Struct):
@@ -709,6 +731,29 @@ class RiskMeta(msgspec.Struct):
     reported: int = 0
 
 
+def is_over(row: PartyRow) -> bool:
+    """Whether nothing is held, open, waiting or shown at a counterparty."""
+    flow = row.flow
+    return not (
+        any(h.amount for h in row.holdings)
+        or any(p.qty for p in row.positions)
+        or any((row.orders, row.shown, row.positions_shown, row.slips, row.fills, row.fills_missed))
+        or any((flow.pending_count, flow.overdue_count, flow.outflow_24h, flow.inflow_24h))
+    )
+
+
+def forget_scores(state: RiskState) -> None:
+    """Drop what was published of assets and counterparties that are not known any more."""
+    known = {ASSET: state.assets, COUNTERPARTY: {**state.parties, **state.venues, **state.credit}}
+    for scope in [s for s in state.published_scores if s not in state.scopes]:
+        at = parse(scope)
+        if at.kind in known and at.name not in known[at.kind]:
+            del state.published_scores[scope]
+            state.mark(f"score/{scope}")
+            if state.sent.pop(f"score/{scope}", None) is not None:
+                state.mark(f"sent/score/{scope}")
+
+
 def scope_key(scope: str) -> str:
     """Return the key of the row of a scope."""
     return f"scope/{scope}"
@@ -763,6 +808,8 @@ class RiskState:
         self.credit: dict[str, CreditRow] = {}
         self.credit_counts: dict[str, int] | None = None
         """Unlisted subjects of news by source; ``None`` if they must be counted again."""
+        self.oldest_news: int | None = None
+        """Time up to which no news expires, microseconds; ``None`` if it must be derived again."""
         self.scopes: dict[str, ScopeRow] = {}
         self.limits: dict[str, LimitRow] = {}
         self.sent: dict[str, int] = {}

@@ -63,7 +63,7 @@ def kind_of(stage: str, key: str) -> str:
 def pipeline() -> Pipeline:
     """Return all stages, with operators, a planned drill, an advisory rule and a small budget.
 
-    The ledger has room for one loan. The market forgets a silent feed after an hour, so that only
+    The ledger has room for one loan, and forgets a silent counterparty within the history. The market forgets a silent feed after an hour, so that only
     the risk stage still knows it. A target that waits for a label is stale after an hour, too.
     """
     config = bootstrap.configuration()
@@ -77,7 +77,9 @@ def pipeline() -> Pipeline:
     market = replace(config.policy.market, forget_s=3_600.0)
     models = config.policy.models
     models = replace(models, evidence=replace(models.evidence, stale_s=3_600.0))
-    ledger_config = replace(config.policy.ledger, max_loans=1)
+    ledger_config = replace(
+        config.policy.ledger, max_loans=1, transfer_retention_s=28_000, forget_s=28_000
+    )
     policy = replace(config.policy, ledger=ledger_config, risk=risk, market=market, models=models)
     config = replace(config, operators=OPERATORS, policy=policy)
     # A live ledger, because only there a fact can be old.
@@ -143,6 +145,7 @@ def history() -> Iterator[Any]:
             facts.balance("b4", at(1), "500000", asset="USDT"),
             facts.balance("b5", at(1), "7", asset="ETH"),
             facts.balance("b7", at(1), "7", asset="NOBODYS"),
+            facts.balance("b0", at(1), "0", counterparty="ghost"),
         ],
         2: [facts.position("p1", at(2), "3", mark_price="20000")],
         20: [each for n in range(6) for each in withdrawal(20 + n)],
@@ -186,8 +189,12 @@ def probe(request: str) -> Iterator[Any]:
     yield Tick(micros(facts.at(at(first + 0.1))))
     first += 1
     placed: dict[int, list[Any]] = {
-        # A snapshot that is older than the last fills: they count on top of it.
-        first: [facts.balance("b9", at(476.5), "25", counterparty="kraken")],
+        first: [
+            # A snapshot that is older than the last fills: they count on top of it.
+            facts.balance("b9", at(476.5), "25", counterparty="kraken"),
+            # An unlisted counterparty that may be one that was forgotten.
+            facts.balance("b8", at(0.5), "1", counterparty="another"),
+        ],
         first + 1: [
             command("rita", "halt", first + 1, "book:mm", key="rita-halt-book:mm-450"),
             command("bob", "approve", first + 1, "book:mm", request=request),

@@ -13,7 +13,17 @@ from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import CounterpartyReading
 from riskwatch.core.reference import Asset, Party, Reference
-from tests.support.facts import balance, fill, order, position, run, tick, transfer
+from tests.support.facts import (
+    balance,
+    fill,
+    loan,
+    order,
+    position,
+    run,
+    settlement,
+    tick,
+    transfer,
+)
 
 if TYPE_CHECKING:
     import msgspec
@@ -276,3 +286,130 @@ def test_rows_of_an_older_build_have_no_writer() -> None:
                                           "old2"]  # fmt: skip
     cells = [key[3] for key in desk.state.parties["kraken"].cells]
     assert cells == ["GEM0", "GEM1", "GEM2", *(f"NEW{n}" for n in range(5))]
+
+
+SILENT = 41 * DAY
+"""Longer than `forget_s`, seconds."""
+
+
+def gone(desk: Desk, name: str = "ghost") -> bool:
+    """Whether no stored row is about a counterparty."""
+    return not [key for key in desk.store() if name in key.split("/")]
+
+
+def history(name: str = "ghost", **where: str) -> list[msgspec.Struct]:
+    """Return facts of every kind about a counterparty, after which nothing is held or open."""
+    trade = fill("f", 30, counterparty=name, settles_at=60, **where)
+    return [
+        balance("b1", 10, "4", counterparty=name, **where),
+        trade,
+        settlement("d", 60, of=trade, status="delivered"),
+        order("o1", 70, "2", counterparty=name, **where),
+        order("o2", 80, "0", counterparty=name, **where),
+        position("p1", 90, "3", counterparty=name, **where),
+        fill(
+            "c",
+            95,
+            counterparty=name,
+            side="sell",
+            qty="3",
+            kind="perp",
+            instrument="BTC-PERP",
+            **where,
+        ),
+        position("p2", 100, "0", counterparty=name, **where),
+        loan("l1", 110, "7", counterparty=name, **where),
+        loan("l2", 120, "0", counterparty=name, **where),
+        transfer("w1", 130, "requested", counterparty=name, **where),
+        transfer("w2", 140, "confirmed", counterparty=name, **where),
+        balance("b2", 150, "0", counterparty=name, **where),
+        balance("b3", 150, "0", asset="USD", counterparty=name, **where),
+    ]
+
+
+def test_a_counterparty_without_anything_is_forgotten() -> None:
+    """No row of it is left after long silence, and its source has its room again."""
+    desk = Desk()
+    desk.tell(*history(), tick(160), tick(400), tick(2 * DAY))
+    assert not refusals(desk.out)
+    assert not gone(desk)
+    desk.tell(tick(SILENT - 2 * DAY))
+    assert not gone(desk)
+    desk.tell(tick(SILENT + 2 * DAY))
+    assert gone(desk)
+    assert desk.state.parties == {}
+    assert desk.store() != {}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        balance("x", 200, "1", counterparty="ghost"),
+        position("x", 200, "1", counterparty="ghost"),
+        order("x", 200, "1", counterparty="ghost"),
+        loan("x", 200, "1", counterparty="ghost"),
+        transfer("x", 200, "requested", counterparty="ghost", transfer_id="open"),
+        fill("x", 200, counterparty="ghost", settles_at=10 * SILENT),
+        # A snapshot that facts do not explain: the break stays open.
+        [
+            balance("y", 200, "1", counterparty="ghost"),
+            balance("z", 201, "0", counterparty="ghost"),
+        ],
+    ],
+    ids=lambda more: type(more).__name__,
+)
+def test_what_is_open_keeps_its_counterparty(more: msgspec.Struct | list[msgspec.Struct]) -> None:
+    """Anything that is held, waits, or rests."""
+    desk = Desk()
+    facts = more if isinstance(more, list) else [more]
+    desk.tell(*history(), *facts, tick(300), tick(2 * DAY), tick(5 * SILENT))
+    assert not gone(desk)
+
+
+def test_a_listed_counterparty_is_never_forgotten() -> None:
+    """Its number is that of the reference data."""
+    desk = Desk()
+    desk.tell(*history("kraken"), tick(300), tick(2 * DAY), tick(5 * SILENT))
+    assert not gone(desk, "kraken")
+
+
+def test_an_old_fact_of_a_forgotten_counterparty_counts_no_second_time() -> None:
+    """It is a dead letter; new facts open the counterparty again."""
+    desk = Desk()
+    desk.tell(*history(), tick(300), tick(2 * DAY), tick(5 * SILENT))
+    (late,) = refusals(desk.tell(fill("f", 30, counterparty="ghost")))
+    assert (late.reason, "parties" in late.detail) == (RejectReason.FACT_TOO_LATE, True)
+    desk.restart()
+    assert refusals(desk.tell(fill("f", 30, counterparty="ghost")))
+    assert not refusals(desk.tell(balance("n", 5 * SILENT, "1", counterparty="ghost")))
+    assert not refusals(desk.tell(fill("k", 30, counterparty="kraken")))
+
+
+def test_forgotten_counterparties_make_room() -> None:
+    """A table that a liar filled is empty after long silence of what holds nothing."""
+    desk = Desk(max_counterparties=8)
+    for n in range(3):
+        desk.tell(balance(f"b{n}", n, "0", counterparty=f"inv{n}", source="liar"))
+    assert told(desk.out) == ["ledger:liar"]
+    desk.tell(tick(10), tick(2 * DAY), tick(SILENT + 3 * DAY))
+    assert desk.state.parties == {}
+    late = SILENT + 3 * DAY
+    assert not refusals(desk.tell(balance("n", late, "0", counterparty="x", source="liar")))
+
+
+def test_a_restart_anywhere_forgets_the_same() -> None:
+    """Rows and outputs are equal, byte for byte."""
+    found = []
+    for restarts in (False, True):
+        desk = Desk()
+        events = [*history(), *history("second", book="arb"), balance("k", 155, "9"), tick(160)]
+        events += [tick(n * DAY) for n in range(1, 60, 3)]
+        events += [balance("again", 60 * DAY, "2", counterparty="second"), tick(60 * DAY)]
+        for event in events:
+            desk.tell(event)
+            if restarts:
+                desk.restart()
+        found.append((desk.store(), desk.out))
+    assert found[0] == found[1]
+    assert gone(desk)
+    assert not gone(desk, "second")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 
@@ -17,11 +19,16 @@ from riskwatch.core.outputs import (
     EventRejected,
     KillSwitchChanged,
 )
+from riskwatch.core.risk.commands import MAX_RECORDS
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.risk.state import IdempotencyRow, ScopeRow
 from riskwatch.engine import bootstrap
 from tests.support.people import OPERATORS, SCOPE, answer, command, people, request_of, until
 from tests.support.risk import asset, at, desk, held, market, of
+
+if TYPE_CHECKING:
+    from riskwatch.core.outputs import Output
+    from tests.support.risk import Desk
 
 
 def test_a_halt_counts_at_once() -> None:
@@ -135,6 +142,65 @@ def test_refusals_are_told_ever_more_seldom() -> None:
     (over,) = of(d.tell(Tick(at(62))), AlertResolved)
     assert over.opened_id == raised[0].id
     assert not d.state.refusals
+
+
+def refuse(d: Desk, number: int, minutes: float, who: str = "vic", **forged: str) -> list[Output]:
+    """Have commands refused within one minute; return the outputs."""
+    out = []
+    for n in range(number):
+        bad = command(who, "halt", minutes, key=f"{who}-{minutes}-{n}")
+        out += d.tell(msgspec.structs.replace(bad, **forged))
+    return out
+
+
+def test_refused_commands_without_end_are_counted_and_told() -> None:
+    """A viewer who floods makes a bounded number of records an hour, and one alert says so."""
+    d = people()
+    out = refuse(d, 3 * MAX_RECORDS, 1)
+    assert len(of(out, CommandRefused)) == MAX_RECORDS
+    assert len(out) < MAX_RECORDS + 12
+    told = [a.title for a in of(out, AlertRaised) if "counted only" in a.title]
+    assert told[0] == (
+        f"{MAX_RECORDS + 1} commands refused, in the name of vic; beyond {MAX_RECORDS} an hour "
+        "they are counted only, so far 1"
+    )
+    assert len(told) == 2  # and at the next power of two
+    assert d.state.refusals["vic"].count == 3 * MAX_RECORDS
+    # The room of an hour is new; the end of the flood says the number.
+    assert len(of(refuse(d, 5, 60.5), CommandRefused)) == 0
+    assert len(of(refuse(d, 5, 61.5), CommandRefused)) == 5
+    (last,) = of(d.tell(Tick(at(125))), AlertRaised)
+    assert last.title.endswith(f"so far {2 * MAX_RECORDS + 5}")
+    assert not d.state.refusals
+
+
+def test_a_flood_of_one_name_leaves_records_of_others() -> None:
+    """Forged commands in the name of an operator take no room of what the operator signs."""
+    d = people()
+    refuse(d, 2 * MAX_RECORDS, 1, "tom", signature="00")
+    refuse(d, 2 * MAX_RECORDS, 1, "vic")
+    assert answer(d.tell(command("tom", "release", 2))) == "ROLE_FORBIDDEN"
+    assert answer(d.tell(command("rita", "release", 2))) == "ROLE_FORBIDDEN"
+    assert answer(d.tell(command("vic", "halt", 70))) == "ROLE_FORBIDDEN"
+    assert answer(d.tell(command("rita", "halt", 70))) == "applied"
+
+
+def test_a_forged_command_is_a_dead_letter_also_beyond_the_records() -> None:
+    """Its bytes are kept, as those of every bad message."""
+    d = people()
+    out = refuse(d, MAX_RECORDS + 7, 1, "ann", signature="00")
+    assert len(of(out, EventRejected)) == MAX_RECORDS + 7
+    assert len(of(out, CommandRefused)) == MAX_RECORDS
+
+
+def test_counts_of_refusals_survive_a_restart() -> None:
+    """A restart opens no new room."""
+    d = people()
+    refuse(d, MAX_RECORDS, 1)
+    rows = {key: row for key, row in d.state.drain().items() if row is not None}
+    d.state = d.stage.fresh()
+    d.state.load(rows)
+    assert len(of(refuse(d, 9, 2), CommandRefused)) == 0
 
 
 @pytest.mark.parametrize(("late", "why"), [(4.9, "applied"), (5.1, "STALE")])
@@ -269,7 +335,8 @@ def test_who_may_not_command_takes_no_room_for_a_release() -> None:
     before = dict(d.state.commands)
     for n in range(350):
         for who, action in (("vic", "halt"), ("tom", "silence"), ("rita", "release")):
-            assert answer(d.tell(command(who, action, 2, key=f"{who}{n}"))) == "ROLE_FORBIDDEN"
+            out = of(d.tell(command(who, action, 2, key=f"{who}{n}")), CommandRefused)
+            assert [o.refusal.value for o in out] == ["ROLE_FORBIDDEN"] * (n < MAX_RECORDS)
     assert d.state.commands == before
     asked = d.tell(command("ann", "release", 3))
     assert answer(asked) == "requested"

@@ -111,6 +111,58 @@ def test_news_is_bounded_and_forgotten() -> None:
     assert [i.kind for i in d.state.credit["kraken"].items] == ["insolvency", "hack"]
 
 
+def test_news_expires_at_a_tick() -> None:
+    """Without another event about its subject; failures stay, and a HALT stays latched."""
+    d = desk(credit_memory_s=3600.0, source_weights={"kraken": 1.0})
+    told = (
+        ("1", "kraken", "kraken", "withdrawals_suspended"),
+        ("2", "kraken", "kraken", "default"),
+        ("3", "press", "circle", "hack"),
+    )
+    for n, source, subject, kind in told:
+        d.tell(news(Credit, int(n), n, source=source, subject=subject, kind=kind))
+    d.tick(60.9)
+    assert [len(d.state.credit[name].items) for name in ("kraken", "circle")] == [2, 1]
+    states = {scope: row.state for scope, row in d.state.scopes.items()}
+    d.tick(61.1)
+    assert [i.kind for i in d.state.credit["kraken"].items] == ["default"]
+    assert len(d.state.credit["circle"].items) == 1
+    d.tick(63.1)
+    assert d.state.credit["circle"].items == []
+    assert {scope: row.state for scope, row in d.state.scopes.items()} == states
+
+
+def test_news_that_expires_is_evaluated_at_that_tick() -> None:
+    """The rules see it at once, and not at the next event."""
+    d = desk(credit_memory_s=3600.0, source_weights={"kraken": 1.0})
+    d.tick(1, news(Credit, 1, "1", source="kraken", subject="kraken", kind="deposits_suspended"))
+    d.tick(60)
+    d.state.meta.moving = False
+    looked = d.state.meta.looked
+    d.tick(60.5)
+    assert d.state.meta.looked == looked
+    d.tick(61.5)
+    assert d.state.meta.looked > looked
+
+
+def test_when_news_expires_follows_from_the_rows() -> None:
+    """A stage that is loaded from its rows says the same and stores the same, byte for byte."""
+    found = []
+    for reload in (False, True):
+        d, rows = desk(credit_memory_s=3600.0), {}
+        for n in range(40):
+            d.tick(n * 10.0, news(Credit, n * 10.0 - n % 3, str(n), source=f"s{n % 3}",
+                                  subject=("kraken", "circle")[n % 2], kind="hack"))  # fmt: skip
+            for pause in (1.0, 5.0):
+                d.tick(n * 10.0 + pause)
+            rows |= d.state.drain()
+            if reload:
+                d.state = d.stage.fresh()
+                d.state.load({key: row for key, row in rows.items() if row is not None})
+        found.append((rows, d.out))
+    assert found[0] == found[1]
+
+
 def test_a_failed_bank_is_seen_through_the_coin() -> None:
     """News about a bank affects only assets whose issuer keeps reserves there."""
     d = desk(source_weights={"court": 1.0})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from riskwatch.core.enums import Quality
 from riskwatch.core.outputs import AssetValued, DataQualityRaised, KillSwitchChanged
 from riskwatch.core.risk.features import asset_quality
+from riskwatch.core.risk.state import PublishedScoresRow
 from tests.support.people import answer, command, people
 from tests.support.risk import Desk, asset, at, desk, held, market, of, venue
 
@@ -73,6 +75,52 @@ def test_invented_names_are_forgotten() -> None:
     rows = d.state.drain()
     assert rows["asset/GEM0"] is None
     assert rows["venue/inv0"] is None
+
+
+def test_scores_of_forgotten_names_are_forgotten() -> None:
+    """Rows of an asset or a counterparty that is not known any more; not those of a HALT."""
+    d = people()
+    flood(d, 0)
+    d.tell(command("ann", "halt", 1, "asset:GEM1"))
+    known = ("asset:USDC", "counterparty:kraken", "asset:GEM1", "firm")
+    gone = ("asset:GEM0", "counterparty:inv0", "asset:never", "counterparty:never")
+    for scope in (*known, *gone):
+        d.state.published_scores[scope] = PublishedScoresRow("x")
+        d.state.sent[f"score/{scope}"] = 7
+    d.tick(2)
+    assert "asset:GEM0" in d.state.published_scores
+    d.state.drain()
+    for minutes in (15 * DAY, 15 * DAY + 1, 15 * DAY + 90):
+        d.tick(minutes, market(minutes, asset("USDC"), venues=[venue()]))
+    assert sorted(d.state.published_scores) == sorted(known)
+    rows = d.state.drain()
+    for scope in gone[:2]:
+        assert (rows[f"score/{scope}"], rows[f"sent/score/{scope}"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("party", "keeps"),
+    [("inv0", False), ("kraken", True), ("halted", True), ("holds", True), ("waits", True)],
+)
+def test_counterparties_without_anything_are_forgotten(party: str, *, keeps: bool) -> None:
+    """Unlisted ones, after two weeks of silence, where nothing is held, open or restricted."""
+    d = people()
+    amount = "5" if party == "holds" else "0"
+    d.tick(0, market(0, asset("USDC")), held(0, ("USDC", "5"), party=party))
+    last = held(1, ("USDC", amount), party=party)
+    if party == "waits":
+        flow = msgspec.structs.replace(last.flow, pending_count=1)
+        last = msgspec.structs.replace(last, flow=flow)
+    d.tick(1, last)
+    if party == "halted":
+        d.tell(command("ann", "halt", 2, f"counterparty:{party}"))
+        d.state.effects.clear()
+    d.tick(13 * DAY)
+    assert party in d.state.parties
+    d.state.drain()
+    d.tick(15 * DAY)
+    assert (party in d.state.parties) is keeps
+    assert (d.state.drain().get(f"party/{party}", b"") is None) is not keeps
 
 
 @pytest.mark.parametrize("stops_for_two_weeks", [True, False])
