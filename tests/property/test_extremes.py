@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,17 +17,24 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replaced
+from sqlalchemy import inspect, select, text
 
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import SECOND, rfc3339
+from riskwatch.core.reference import Asset, Backing, Limit, Party
 from riskwatch.engine import bootstrap
 from riskwatch.engine.replay import ReplayJob, replay_files
 from riskwatch.store import migrate
+from riskwatch.store.engine import open_engine
+from riskwatch.store.schema import METADATA
 from tests.support.fakes import ListPublisher
 from tests.support.toy import START_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from riskwatch.config.config import Config
 
 CONFIG: Final = bootstrap.configuration()
 WHOLE: Final = "9" * 24
@@ -46,11 +54,16 @@ venues = st.sampled_from(("kraken", "coinbase", "nowhere"))
 
 
 class Author:
-    """Writes events with unique ids, at times that never go back."""
+    """Writes events with unique ids, at times that never go back.
 
-    def __init__(self) -> None:
+    `tables` is what SQL says after the replay.
+    """
+
+    def __init__(self, config: Config = CONFIG) -> None:
+        self.config = config
         self.lines: list[str] = []
         self.seconds = 0.0
+        self.tables: dict[str, list[dict[str, Any]]] = {}
 
     def pause(self, seconds: float) -> None:
         """Let time pass."""
@@ -87,6 +100,33 @@ def check_finite(value: Any, path: str) -> None:
             check_finite(item, path)
 
 
+def check_tables(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Read every table and view, as people do; fail at a value that is out of all bounds."""
+    engine = open_engine(url)
+    try:
+        catalogue = inspect(engine)
+        names = [*catalogue.get_table_names(), *catalogue.get_view_names()]
+        found: dict[str, list[dict[str, Any]]] = {}
+        with engine.connect() as conn:
+            for name in names:
+                known = METADATA.tables.get(name)
+                query = text(f'SELECT * FROM "{name}"') if known is None else select(known)
+                found[name] = [dict(row) for row in conn.execute(query).mappings()]
+    finally:
+        engine.dispose()
+    # A view may add up rows that are at the bound, each of them once.
+    views = MAX_USD * max(1, len(found["exposure"]) + len(found["position"]))
+    for name, rows in found.items():
+        most = MAX_USD if name in METADATA.tables else views
+        for row in rows:
+            for column, value in row.items():
+                number = float(value) if isinstance(value, Decimal) else value
+                check_finite(number, f"{name}.{column}")
+                if column.endswith("_usd") and column != "price_usd" and number is not None:
+                    assert abs(float(number)) <= most, f"{name}.{column}"
+    return found
+
+
 def refuse_constant(text: str) -> None:
     """Fail at NaN and Infinity, which are no JSON."""
     raise AssertionError(text)
@@ -112,7 +152,8 @@ def replay(template: Path) -> Callable[[Author], int]:
             published = ListPublisher()
             database = shutil.copy(template, folder / "r.db")
             job = ReplayJob([path], f"sqlite:///{database}", publisher=published)
-            done = replay_files(job, bootstrap.pipeline(CONFIG), config=CONFIG)
+            done = replay_files(job, bootstrap.pipeline(author.config), config=author.config)
+            author.tables = check_tables(f"sqlite:///{database}")
         assert done.read == len(author.lines)
         for _, topic, _, value in published.lines:
             check_finite(json.loads(value, parse_constant=refuse_constant), topic)
@@ -216,3 +257,78 @@ def test_facts_of_all_kinds(replay: Callable[[Author], int], told: list[Any]) ->
     author.pause(400.0)
     author.quote("coinbase", "BTC", "USD", "20000")
     assert replay(author) > 0
+
+
+MEMBERS: Final = 4
+
+
+def linked(hard_usd: float) -> Config:
+    """Return a configuration with a group, an issuer with a bank behind it, and their limits."""
+    venues = {
+        f"m{n}": Party(id=f"m{n}", kind="exchange", group="g", native_token=f"C{n}")
+        for n in range(MEMBERS)
+    }
+    issuer = Party(id="iss", kind="issuer", group="g", backing=(Backing("bk", 0.5),))
+    banks = {"bk": Party(id="bk", kind="bank", group="g")}
+    coins = {f"C{n}": Asset(id=f"C{n}", peg="USD", issuer="iss") for n in range(MEMBERS)}
+    subjects = {
+        "group": "g", "issuer": "iss", "bank": "bk", "counterparty": "*", "asset": "*",
+        "book": "*", "firm": "*",
+    }  # fmt: skip
+    limits = tuple(
+        Limit(id=f"l-{kind}", scope_kind=kind, subject=name, hard_usd=hard_usd)
+        for kind, name in subjects.items()
+    )
+    reference = replaced(
+        CONFIG.reference,
+        assets=CONFIG.reference.assets | coins,
+        parties=CONFIG.reference.parties | venues | banks | {"iss": issuer},
+    )
+    return replaced(CONFIG, reference=reference, limits=replaced(CONFIG.limits, limits=limits))
+
+
+LINKED: Final = {hard: linked(hard) for hard in (1.0, 1e9, MAX_USD)}
+
+
+@given(
+    hard=st.sampled_from(sorted(LINKED)),
+    price=st.sampled_from(("1", "0.000001", "1000000", "1000000000000")),
+    held=st.lists(
+        st.tuples(
+            st.integers(0, MEMBERS - 1), st.integers(0, MEMBERS - 1), numbers,
+            st.sampled_from(("free", "borrowed", "position", "open_order", "loan", "transfer")),
+        ),
+        min_size=1, max_size=24,
+    ),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_sums_over_groups_and_issuers(
+    replay: Callable[[Author], int], hard: float, price: str, held: list[tuple[int, int, str, str]]
+) -> None:
+    """Sums at the bounds are saturated and never less than a part of them; every table is read."""
+    author = Author(LINKED[hard])
+    for n in range(MEMBERS):
+        for venue in ("m0", "m1"):
+            author.quote(venue, f"C{n}", "USD", price)
+    for n, (party, coin, amount, kind) in enumerate(held):
+        name, asset = f"m{party}", f"C{coin}"
+        if kind in ("free", "borrowed"):
+            borrowed = {"borrowed": amount} if kind == "borrowed" else {}
+            free = "0" if kind == "borrowed" else amount
+            author.own("balance", name, asset=asset, free=free, **borrowed)
+        elif kind == "position":
+            author.own("position", name, base=asset, quote="USD", instrument=f"{asset}-P",
+                       qty=amount if n % 2 else f"-{amount}")  # fmt: skip
+        else:
+            write_fact(author, (kind, name, asset, "USD", amount, price))
+    author.pause(400.0)
+    author.quote("m0", "C0", "USD", price)
+    author.pause(400.0)
+    author.quote("m1", "C0", "USD", price)
+    assert replay(author) > 0
+    used = {row["scope"]: float(row["used_usd"]) for row in author.tables["limit_state"]}
+    for total, part in (("group:g", "counterparty:m"), ("issuer:iss", "asset:C"), ("firm", "book")):
+        for scope, usd in used.items():
+            if scope.startswith(part) and total in used:
+                assert min(usd, MAX_USD) <= used[total] * (1 + 1e-9) + 0.01, (scope, total)
+    assert author.tables["killswitch_now"] is not None
