@@ -63,8 +63,9 @@ def kind_of(stage: str, key: str) -> str:
 def pipeline() -> Pipeline:
     """Return all stages, with operators, a planned drill, an advisory rule and a small budget.
 
-    The ledger has room for one loan, and forgets a silent counterparty within the history. The market forgets a silent feed after an hour, so that only
-    the risk stage still knows it. A target that waits for a label is stale after an hour, too.
+    The ledger has room for one loan, and forgets a silent counterparty within the history. The
+    market forgets a silent feed after an hour, so that only the risk stage still knows it. A target
+    that waits for a label is stale after an hour, too.
     """
     config = bootstrap.configuration()
     risk = config.policy.risk
