@@ -269,6 +269,7 @@ class LedgerParty:
             or self.breaks
             or self.heard
             or self.flow.pending
+            or self.untold
         )
 
     def touch(self, us: int) -> None:

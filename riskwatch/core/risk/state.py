@@ -737,14 +737,25 @@ def is_over(row: PartyRow) -> bool:
     return not (
         any(h.amount for h in row.holdings)
         or any(p.qty for p in row.positions)
-        or any((row.orders, row.shown, row.positions_shown, row.slips, row.fills, row.fills_missed))
+        or any(
+            (
+                row.in_transit,
+                row.orders,
+                row.shown,
+                row.positions_shown,
+                row.slips,
+                row.fills,
+                row.fills_missed,
+            )
+        )
         or any((flow.pending_count, flow.overdue_count, flow.outflow_24h, flow.inflow_24h))
     )
 
 
 def forget_scores(state: RiskState) -> None:
     """Drop what was published of assets and counterparties that are not known any more."""
-    known = {ASSET: state.assets, COUNTERPARTY: {**state.parties, **state.venues, **state.credit}}
+    parties = dict.fromkeys([*state.parties, *state.venues, *state.credit])
+    known = {ASSET: dict.fromkeys(state.assets), COUNTERPARTY: parties}
     for scope in [s for s in state.published_scores if s not in state.scopes]:
         at = parse(scope)
         if at.kind in known and at.name not in known[at.kind]:

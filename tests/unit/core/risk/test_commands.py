@@ -335,8 +335,8 @@ def test_who_may_not_command_takes_no_room_for_a_release() -> None:
     before = dict(d.state.commands)
     for n in range(350):
         for who, action in (("vic", "halt"), ("tom", "silence"), ("rita", "release")):
-            out = of(d.tell(command(who, action, 2, key=f"{who}{n}")), CommandRefused)
-            assert [o.refusal.value for o in out] == ["ROLE_FORBIDDEN"] * (n < MAX_RECORDS)
+            told = of(d.tell(command(who, action, 2, key=f"{who}{n}")), CommandRefused)
+            assert [o.refusal.value for o in told] == ["ROLE_FORBIDDEN"] * (n < MAX_RECORDS)
     assert d.state.commands == before
     asked = d.tell(command("ann", "release", 3))
     assert answer(asked) == "requested"

@@ -149,7 +149,8 @@ def test_when_news_expires_follows_from_the_rows() -> None:
     """A stage that is loaded from its rows says the same and stores the same, byte for byte."""
     found = []
     for reload in (False, True):
-        d, rows = desk(credit_memory_s=3600.0), {}
+        d = desk(credit_memory_s=3600.0)
+        rows: dict[str, bytes | None] = {}
         for n in range(40):
             d.tick(n * 10.0, news(Credit, n * 10.0 - n % 3, str(n), source=f"s{n % 3}",
                                   subject=("kraken", "circle")[n % 2], kind="hack"))  # fmt: skip
