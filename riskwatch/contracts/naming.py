@@ -88,6 +88,9 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
         assets={"asset": ("amount",), "fee_asset": ("fee",)},
         defaults={"fee_asset": "asset"},
     ),
+    events.Adjustment: NamedFields(
+        parties=("counterparty",), assets={"asset": ("amount",), "to_asset": ("to_amount",)}
+    ),
     events.OpenOrder: NamedFields(
         parties=("counterparty",),
         assets={"base": ("qty",), "quote": ()},

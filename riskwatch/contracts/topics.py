@@ -80,8 +80,8 @@ _INPUTS: Final = (
         key="counterparty",
         partitions=8,
         retention_h=7 * _DAY,
-        carries=(events.Balance, events.Position, events.Transfer, events.Loan),
-        about="Snapshots of balances, positions and loans, and transfers.",
+        carries=(events.Balance, events.Position, events.Transfer, events.Loan, events.Adjustment),
+        about="Snapshots of balances, positions and loans, transfers, and adjustments.",
     ),
     Topic(
         name="riskwatch.pegs",

@@ -349,6 +349,14 @@ def _transfer(event: events.Transfer) -> Refusal | None:
     return check_positive(event, "amount") or check_not_negative(event, "fee")
 
 
+def _adjustment(event: events.Adjustment) -> Refusal | None:
+    if (event.to_asset is None) is not (event.to_amount is None):
+        return _missing("to_asset and to_amount", "together")
+    if event.to_asset is None and event.kind in events.RENAMING:
+        return _missing("to_asset", f"where kind is {event.kind}")
+    return None
+
+
 def _open_order(event: events.OpenOrder) -> Refusal | None:
     return check_not_negative(event, "qty") or check_positive(event, "price")
 
@@ -424,6 +432,7 @@ CHECKS: Final[dict[type[Event], Callable[[Any], Refusal | None]]] = {
     events.Transfer: _transfer,
     events.OpenOrder: _open_order,
     events.Loan: _loan,
+    events.Adjustment: _adjustment,
     events.Peg: _peg,
     events.Quote: _quote,
     events.Credit: _credit,

@@ -30,6 +30,28 @@ WalletType = Literal["spot", "funding", "margin", "derivatives", "earn", "unifie
 PositionSide = Literal["long", "short"]
 Coverage = Literal["account", "book"]
 TransferStatus = Literal["requested", "pending", "sent", "confirmed", "failed", "cancelled"]
+AdjustmentKind = Literal[
+    "funding",
+    "fee",
+    "interest",
+    "rebate",
+    "airdrop",
+    "dust",
+    "redenomination",
+    "rename",
+    "auto_borrow",
+    "auto_repay",
+    "auto_conversion",
+    "socialised_loss",
+    "insurance",
+    "liquidation_fee",
+    "delisting",
+    "realised_pnl",
+    "conversion",
+    "other",
+]
+RENAMING = ("redenomination", "rename")
+"""Kinds of adjustments that replace one asset by another."""
 CreditKind = Literal[
     "rating",
     "outlook",
@@ -267,6 +289,30 @@ class Loan(Event, frozen=True, kw_only=True, gc=False, tag="loan"):
     wallet: Name | None = None
 
 
+class Adjustment(Event, frozen=True, kw_only=True, gc=False, tag="adjustment"):
+    """An entry of a venue's ledger that is neither a trade nor a transfer, e.g. a funding payment.
+
+    `amount` is signed: positive for what the account gets. `adjustment_id` is the venue's id of the
+    entry, unique per counterparty and account. An entry that replaces one asset by another states
+    the other one as `to_asset` and `to_amount`. `auto_borrow` and `auto_repay` change what is owed
+    by the same amount. `instrument` is the contract that a funding payment belongs to;
+    `reference_id` is what else the venue refers to.
+    """
+
+    adjustment_id: Id
+    counterparty: Name
+    account: Name
+    book: Name = UNALLOCATED
+    asset: Name
+    amount: Decimal
+    kind: AdjustmentKind
+    wallet: Name | None = None
+    instrument: Id | None = None
+    reference_id: Id | None = None
+    to_asset: Name | None = None
+    to_amount: Decimal | None = None
+
+
 class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):
     """A price stated directly against the peg, e.g. by an oracle or a redemption."""
 
@@ -362,7 +408,17 @@ class Command(
     reached: Moment | None = None
 
 
-LedgerEvent = Fill | FillCorrection | Settlement | Balance | Position | Transfer | OpenOrder | Loan
+LedgerEvent = (
+    Fill
+    | FillCorrection
+    | Settlement
+    | Balance
+    | Position
+    | Transfer
+    | OpenOrder
+    | Loan
+    | Adjustment
+)
 MarketEvent = Peg | Quote
 RiskEvent = Credit | LegalEntity | NettingSet | Command
 WireEvent = LedgerEvent | MarketEvent | RiskEvent
@@ -376,6 +432,7 @@ LEDGER_EVENTS = (
     Transfer,
     OpenOrder,
     Loan,
+    Adjustment,
 )
 MARKET_EVENTS = (Peg, Quote)
 RISK_EVENTS = (Credit, LegalEntity, NettingSet, Command)

@@ -236,6 +236,24 @@ class TransferLeg(msgspec.Struct, frozen=True, gc=False, array_like=True):
     internal: bool = False
 
 
+class AccountAdjustment(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An entry of a venue's ledger that is neither a trade nor a transfer.
+
+    `amount` and `to_amount` are signed, in units of `asset` and of `to_asset`; `us` is its time,
+    microseconds. `instrument` and `to_asset` are empty if they are not stated.
+    """
+
+    us: int
+    account: str
+    adjustment_id: str
+    asset: str
+    amount: Decimal
+    kind: str
+    instrument: str
+    to_asset: str
+    to_amount: Decimal
+
+
 class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="reading"):
     """Everything that the risk stage needs of one counterparty; it replaces the last reading.
 
@@ -246,8 +264,8 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     for which there was no room. `orders` is ``None`` if no order of the counterparty was ever
     reported, so that nothing is known about resting orders.
 
-    `legs` are the legs of transfers that changed since the last reading, a bounded number of them;
-    the next reading has the others.
+    `legs` are the legs of transfers that changed since the last reading, and `adjustments` are new
+    ones; of both a bounded number, and the next reading has the others.
     """
 
     us: int
@@ -260,6 +278,7 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     fills_missed: int = 0
     orders: list[RestingOrders] | None = None
     legs: list[TransferLeg] = []
+    adjustments: list[AccountAdjustment] = []
 
     def key(self) -> str:
         """Return the counterparty."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from riskwatch.core.clock import micros
 from riskwatch.core.events import (
+    Adjustment,
     Balance,
     Event,
     Fill,
@@ -35,7 +36,7 @@ START = datetime(2023, 3, 11, 3, tzinfo=UTC)
 EventT = TypeVar("EventT", bound=Event)
 _NUMBERS = (
     "qty", "price", "fee", "free", "locked", "borrowed", "unrealized_pnl", "amount",
-    "reference_price", "entry_price", "mark_price", "liquidation_price",
+    "to_amount", "reference_price", "entry_price", "mark_price", "liquidation_price",
 )  # fmt: skip
 
 
@@ -117,6 +118,12 @@ def loan(event_id: str, seconds: float, amount: str, **fields: Any) -> Loan:
     """Snapshot of loan ``l1`` of USD that we gave, unless said otherwise."""
     said = {"loan_id": "l1", "asset": "USD", "direction": "lent"}
     return fact(Loan, event_id, seconds, amount=amount, **{**said, **fields})
+
+
+def adjustment(event_id: str, seconds: float, amount: str, **fields: Any) -> Adjustment:
+    """Funding in USDT, unless said otherwise; the entry has the id of the event."""
+    said = {"adjustment_id": event_id, "asset": "USDT", "kind": "funding"}
+    return fact(Adjustment, event_id, seconds, amount=amount, **{**said, **fields})
 
 
 def run(

@@ -53,8 +53,14 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         known account has room.
     max_positions : int
         Maximum number of positions that are tracked.
-    max_transfers, max_trades, max_orders, max_loans : int
+    max_transfers : int
+        Maximum number of transfers of one account that are kept. Finished ones give way to new
+        ones.
+    max_trades, max_orders, max_loans : int
         Maximum number of each that is kept.
+    max_adjustments : int
+        Maximum number of adjustments of one account that are known by their ids; the oldest give
+        way to new ones.
     old_s : int
         Live, a fact that arrives this long after its own time is old: it changes holdings, but a
         wait or a delay counts from its arrival, and its slippage is not learned; seconds.
@@ -80,6 +86,7 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_trades: int = 50_000
     max_orders: int = 50_000
     max_loans: int = 8_192
+    max_adjustments: int = 50_000
     old_s: int = 3_600
 
     def __post_init__(self) -> None:

@@ -153,3 +153,15 @@ def settlement_overdue(us: int, subject: str, settles_us: int, legs: str) -> Dat
         detail=f"settles_at={moment(settles_us).isoformat()} legs={legs}",
         cause=Cause.COUNTERPARTY,
     )
+
+
+def loan_overdue(us: int, subject: str, due_us: int, what: str) -> DataQualityRaised:
+    """Return the issue that a loan is past its due time."""
+    issue = QualityIssue.LOAN_OVERDUE
+    return DataQualityRaised(
+        **Origin.tick(us).stamp(DataQualityRaised, f"{issue}|{subject}"),
+        issue=issue,
+        subject=subject,
+        detail=f"due={moment(due_us).isoformat()} {what}",
+        cause=Cause.COUNTERPARTY,
+    )

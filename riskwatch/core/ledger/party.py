@@ -28,6 +28,7 @@ from riskwatch.core.ledger.trades import TradeRow, trade_effect
 from riskwatch.core.readings import FillGroup, FillSlippage
 
 if TYPE_CHECKING:
+    from riskwatch.core.ledger.adjustments import AdjustmentKey, AdjustmentRow
     from riskwatch.core.ledger.config import LedgerConfig
     from riskwatch.core.ledger.outputs import LedgerParameters
     from riskwatch.core.ledger.transfers import TransferKey, TransferRow
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class LoanRow(msgspec.Struct, array_like=True):
-    """Latest snapshot of one loan."""
+    """Latest snapshot of one loan; `overdue` says that it was told as such."""
 
     snap: tuple[int, int, str]
     book: str
@@ -47,6 +48,8 @@ class LoanRow(msgspec.Struct, array_like=True):
     direction: str
     amount: Decimal
     wallet: str = ""
+    due_us: int | None = None
+    overdue: bool = False
 
     def row(self) -> object:
         """Return the row's value."""
@@ -173,6 +176,7 @@ class LedgerPartyRow(msgspec.Struct, array_like=True):
     fills_missed: int = 0
     by: str = ""
     transfer_horizons: dict[str, int] = {}
+    adjustment_horizons: dict[str, int] = {}
 
 
 class LedgerParty:
@@ -213,16 +217,21 @@ class LedgerParty:
         By account that was full: newest event time of the transfers that were dropped for room.
     untold : dict
         Keys of transfers whose leg no reading had as it is now.
+    adjustment_counts, adjustment_horizons, unread
+        The same for adjustments.
+    next_repayment : int
+        Lower bound of the due times of loans that are not told as overdue, microseconds.
     cell_horizon, trade_horizon, order_horizon, loan_horizon : int
         Newest event time of the entities that were dropped, microseconds. A fact up to this time
         about an unknown entity could contradict a dropped one, and is refused.
     """
 
     __slots__ = (
-        "breaks", "by", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "heard",
-        "key", "lines", "loan_horizon", "loans", "name", "names", "next_due", "order_horizon",
-        "orders", "overdue", "positions", "recent", "resting", "routes", "slippage_bp", "slips",
-        "swept", "trade_horizon", "trades", "transfer_counts", "transfer_horizons", "transfers",
+        "adjustment_counts", "adjustment_horizons", "adjustments", "breaks", "by", "cell_horizon",
+        "cells", "changed", "dirty", "emitted", "flow", "heard", "key", "lines", "loan_horizon",
+        "loans", "name", "names", "next_due", "next_repayment", "order_horizon", "orders",
+        "overdue", "positions", "recent", "resting", "routes", "slippage_bp", "slips", "swept",
+        "trade_horizon", "trades", "transfer_counts", "transfer_horizons", "transfers", "unread",
         "untold", "wm",
     )  # fmt: skip
 
@@ -247,6 +256,11 @@ class LedgerParty:
         self.transfer_counts: dict[str, int] = {}
         self.transfer_horizons: dict[str, int] = {}
         self.untold: dict[TransferKey, None] = {}
+        self.adjustments: dict[AdjustmentKey, AdjustmentRow] = {}
+        self.adjustment_counts: dict[str, int] = {}
+        self.adjustment_horizons: dict[str, int] = {}
+        self.unread: dict[AdjustmentKey, None] = {}
+        self.next_repayment = LATER
         self.trades: dict[EntityKey, TradeRow] = {}
         self.orders: dict[EntityKey, OrderRow] = {}
         self.loans: dict[str, LoanRow] = {}
@@ -303,6 +317,22 @@ class LedgerParty:
         else:
             del self.transfer_counts[transfer.account]
         self.dirty[transfer_row_key(self.name, key)] = None
+
+    def store_adjustment(self, key: AdjustmentKey, row: AdjustmentRow) -> None:
+        """Store a new adjustment, of which the next reading tells."""
+        self.adjustments[key] = row
+        self.adjustment_counts[key[0]] = self.adjustment_counts.get(key[0], 0) + 1
+        self.unread[key] = None
+        self.dirty[f"adjustment/{self.name}/{key[0]}/{key[1]}"] = row
+
+    def drop_adjustment(self, key: AdjustmentKey) -> None:
+        """Forget an adjustment."""
+        del self.adjustments[key]
+        self.unread.pop(key, None)
+        self.adjustment_counts[key[0]] -= 1
+        if not self.adjustment_counts[key[0]]:
+            del self.adjustment_counts[key[0]]
+        self.dirty[f"adjustment/{self.name}/{key[0]}/{key[1]}"] = None
 
     def line(self, key: HoldingKey) -> ReportedAmount:
         """Return the reported amount `key`, whose kind is its component, created if new."""
@@ -457,6 +487,7 @@ class LedgerParty:
             self.recent.missed,
             self.by,
             self.transfer_horizons,
+            self.adjustment_horizons,
         )
 
     def restore(self, row: LedgerPartyRow) -> None:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import HOUR, MINUTE, SECOND
 from riskwatch.core.enums import QualityIssue
+from riskwatch.core.ledger.adjustments import sweep_adjustments, take_adjustments
 from riskwatch.core.ledger.holding import NEVER
 from riskwatch.core.ledger.movements import sweep_transfers, take_legs
 from riskwatch.core.ledger.outputs import (
     LedgerOutput,
     LedgerParameters,
     issue_resolved,
+    loan_overdue,
     reconciliation_break,
     settlement_overdue,
 )
@@ -43,6 +45,8 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
         party = state.parties[name]
         if us > party.next_due:
             out += _mark_overdue(parameters, party, us)
+        if us > party.next_repayment:
+            out += _mark_loans(party, us)
         if party.breaks:
             out += _reconcile(parameters, party, us)
         if party.wm // SWEEP_EVERY > party.swept // SWEEP_EVERY:
@@ -70,7 +74,7 @@ def _is_forgettable(parameters: LedgerParameters, party: LedgerParty, us: int) -
 
 def _due(party: LedgerParty, us: int) -> bool:
     """Whether a reading is due: new facts, a pending withdrawal, or an hour left the window."""
-    if party.changed or party.untold:
+    if party.changed or party.untold or party.unread:
         return True
     waits = party.flow.pending and us // MINUTE > party.emitted // MINUTE
     moved = party.flow.hours and us // HOUR > party.emitted // HOUR
@@ -105,6 +109,24 @@ def _mark_overdue(parameters: LedgerParameters, party: LedgerParty, us: int) -> 
         party.dirty[party.key] = party
         text = ",".join(f"{asset}:{canonical(amount)}" for asset, amount in legs)
         out.append(settlement_overdue(us, name, due, text))
+    return out
+
+
+def _mark_loans(party: LedgerParty, us: int) -> list[LedgerOutput]:
+    """Report each loan that is past its due time and not repaid, once."""
+    out: list[LedgerOutput] = []
+    party.next_repayment = LATER
+    for loan_id in sorted(party.loans):
+        loan = party.loans[loan_id]
+        if loan.overdue or loan.due_us is None or not loan.amount:
+            continue
+        if us <= loan.due_us:
+            party.next_repayment = min(party.next_repayment, loan.due_us)
+            continue
+        loan.overdue = True
+        party.dirty[f"loan/{party.name}/{loan_id}"] = loan
+        what = f"direction={loan.direction} {loan.asset}:{canonical(loan.amount)}"
+        out.append(loan_overdue(us, f"{party.name}/{loan_id}", loan.due_us, what))
     return out
 
 
@@ -145,7 +167,7 @@ def _subject(key: str) -> str:
 
 def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     """Return the full reading of a counterparty; an amount that became zero is reported once."""
-    legs = take_legs(party)
+    legs, adjustments = take_legs(party), take_adjustments(party)
     holdings = []
     for key in sorted(party.lines):
         line = party.lines[key]
@@ -181,7 +203,7 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
             _show(party, holding.line)
     if party.flow.expire(us):
         party.dirty[party.flow.key] = party.flow
-    party.changed = bool(party.untold)
+    party.changed = bool(party.untold or party.unread)
     party.emitted = us
     party.dirty[party.key] = party
     slippage = quantise(party.slippage_bp or 0.0)
@@ -192,7 +214,7 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     known = bool(party.orders) or party.order_horizon != NEVER
     orders = party.resting.groups() if known else None
     return CounterpartyReading(
-        us, party.name, holdings, positions, flow, slips, fills, missed, orders, legs
+        us, party.name, holdings, positions, flow, slips, fills, missed, orders, legs, adjustments
     )
 
 
@@ -210,6 +232,7 @@ def _sweep(party: LedgerParty, reach: int, since: int) -> None:
     party.dirty[party.key] = party
     _sweep_holdings(party, reach, since)
     sweep_transfers(party, since)
+    sweep_adjustments(party, since)
     for key in sorted(party.trades):
         trade = party.trades[key]
         if trade.last_us() < since and not trade_effect(trade).open_legs:

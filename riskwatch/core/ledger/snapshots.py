@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.core.clock import micros
+from riskwatch.core.enums import QualityIssue
+from riskwatch.core.events import identity
 from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.holding import LedgerHolding, PositionTerms, SnapshotKey
-from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
+from riskwatch.core.ledger.outputs import (
+    fact_conflict,
+    fact_too_late,
+    issue_resolved,
+    limit_reached,
+)
 from riskwatch.core.ledger.party import LedgerParty, LoanRow, add_balance_components
 from riskwatch.core.money import ZERO, add, sub
 
@@ -138,6 +146,7 @@ def apply_loan(
         event.direction,
         event.amount,
         event.wallet or "",
+        None if event.due is None else micros(event.due),
     )
     old = party.loans.get(event.loan_id)
     if old is None:
@@ -155,7 +164,15 @@ def apply_loan(
     party.add((new.book, new.account, new.wallet, new.asset, new.component), change)
     party.loans[event.loan_id] = new
     party.dirty[f"loan/{party.name}/{event.loan_id}"] = new
-    return []
+    if new.due_us is not None:
+        party.next_repayment = min(party.next_repayment, new.due_us)
+    if old is None or not old.overdue:
+        return []
+    new.overdue = bool(new.amount) and new.due_us is not None and us > new.due_us
+    if new.overdue:
+        return []
+    subject = f"{party.name}/{event.loan_id}"
+    return [issue_resolved(identity(event), us, QualityIssue.LOAN_OVERDUE, subject)]
 
 
 def _terms(loan: LoanRow) -> str:

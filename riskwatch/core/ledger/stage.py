@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import (
+    Adjustment,
     Balance,
     Fill,
     FillCorrection,
@@ -19,6 +20,7 @@ from riskwatch.core.events import (
     Tick,
     Transfer,
 )
+from riskwatch.core.ledger.adjustments import apply_adjustment
 from riskwatch.core.ledger.config import SOURCE_SHARE, LedgerConfig
 from riskwatch.core.ledger.fills import apply_bust, apply_fill, apply_settlement
 from riskwatch.core.ledger.movements import apply_transfer
@@ -58,6 +60,7 @@ _HANDLERS: dict[type, Handler] = {
     Transfer: apply_transfer,
     OpenOrder: apply_order,
     Loan: apply_loan,
+    Adjustment: apply_adjustment,
 }
 
 

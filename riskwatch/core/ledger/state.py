@@ -10,6 +10,7 @@ row                                                        holds
 ``delta/<time>.<n>/<cell or position>``                    deltas kept for late snapshots
 ``transfer/<counterparty>/<id>``                           received statuses of a withdrawal
 ``deposit/<counterparty>/<id>``                            the same of a deposit
+``adjustment/<counterparty>/<account>/<id>``               entry of the venue's ledger
 ``trade/<counterparty>/<book>/<account>/<id>``             fill, settlements, bust
 ``heard/<counterparty>/<transfer or trade>/<id>``          when an old fact about it was heard
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 import msgspec
 
 from riskwatch.core.ledger.activity import OrderRow
+from riskwatch.core.ledger.adjustments import AdjustmentRow
 from riskwatch.core.ledger.flow import TransferFlowRow
 from riskwatch.core.ledger.holding import (
     NEVER,
@@ -227,6 +229,16 @@ def _load_transfer(state: LedgerState, rest: str, row: Row) -> None:
         party.flow.pending[transfer_id] = max(effect.pending_us, heard)
 
 
+def _load_adjustment(state: LedgerState, rest: str, row: Row) -> None:
+    name, account, adjustment_id = rest.split("/", 2)
+    party, key = state.party(name), (account, adjustment_id)
+    adjustment = _decode(row, AdjustmentRow)
+    party.store_adjustment(key, adjustment)
+    del state.dirty[f"adjustment/{rest}"]
+    if adjustment.told:
+        del party.unread[key]
+
+
 def _load_heard(state: LedgerState, rest: str, row: Row) -> None:
     name, _, key = rest.partition("/")
     state.party(name).heard[key] = _decode(row, HeardRow).us
@@ -252,6 +264,8 @@ def _load_loan(state: LedgerState, rest: str, row: Row) -> None:
     name, _, loan_id = rest.partition("/")
     party = state.party(name)
     loan = party.loans[loan_id] = _decode(row, LoanRow)
+    if loan.due_us is not None and not loan.overdue:
+        party.next_repayment = min(party.next_repayment, loan.due_us)
     party.add((loan.book, loan.account, loan.wallet, loan.asset, loan.component), loan.amount)
 
 
@@ -284,6 +298,7 @@ _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "delta": _load_delta,
     "transfer": _load_transfer,
     "deposit": _load_transfer,
+    "adjustment": _load_adjustment,
     "trade": _load_trade,
     "order": _load_order,
     "loan": _load_loan,

@@ -18,7 +18,7 @@ from riskwatch.core.bounds import (
 from riskwatch.core.enums import Cause, Mode, Restriction, State
 from riskwatch.core.restriction import default_restriction
 from riskwatch.core.risk.baseline import BaselineConfig
-from riskwatch.core.risk.legs import TransitConfig
+from riskwatch.core.risk.legs import AdjustmentsConfig, TransitConfig
 from riskwatch.core.risk.pretrade import PretradeConfig
 
 ALL: Final = "*"
@@ -307,6 +307,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         How legs of transfers are linked, and when a transfer is overdue.
     unlisted : State
         State of an order with an asset or a counterparty that nothing lists, at order paths.
+    adjustments : AdjustmentsConfig
+        What each kind of adjustment explains.
     """
 
     coverage_good: Share = 0.5
@@ -351,6 +353,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     outage_reduce_s: NotNegative = 30.0
     transit: TransitConfig = TransitConfig()
     unlisted: State = State.NORMAL
+    adjustments: AdjustmentsConfig = AdjustmentsConfig()
 
     def news_weight(self, source: str) -> float:
         """Return the weight of a source of credit news.

@@ -14,6 +14,7 @@ from riskwatch.core.money import quantise
 from riskwatch.core.outputs import DecisionMade, Origin, Output
 from riskwatch.core.restriction import members_of
 from riskwatch.core.risk import reports
+from riskwatch.core.risk.adjustments import judge_adjustments
 from riskwatch.core.risk.advisory import AdvisoryEvaluator
 from riskwatch.core.risk.decision import ScopeEvaluator
 from riskwatch.core.risk.drawdown import DrawdownMeter, drawdown_features
@@ -400,6 +401,7 @@ class Evaluator:
         tick.elapsed = tick.us - meta.looked if meta.looked else 0
         learn_slippage(state, tick.us, self.stakes_calculator.assessor)
         out: list[Output] = []
+        out += judge_adjustments(state, tick.us, self.config.adjustments)
         out += track_transfers(state, tick.us, self.config.transit, due=tick.due)
         if meta.holdings or tick.due:
             refresh_marks(state, self.reference)

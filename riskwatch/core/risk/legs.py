@@ -1,4 +1,4 @@
-"""Legs of transfers as the risk stage keeps them, and the settings that bound them."""
+"""Legs of transfers and sums of adjustments as the risk stage keeps them, and their settings."""
 
 from __future__ import annotations
 
@@ -112,3 +112,90 @@ class LegIndex:
             table[name].pop(key)
             if not table[name]:
                 del table[name]
+
+
+class AdjustmentBound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one kind of adjustment explains in an account on a day: the largest of these.
+
+    Attributes
+    ----------
+    usd : float
+        USD.
+    notional_share : float
+        Share of the notional of the positions of the account, or of the instrument that is named.
+    turnover_bp : float
+        Share of the value of the fills of that day and the day before, bp.
+    value_share : float
+        Share of the value of what the account holds.
+    net_share : float
+        Share of what is converted.
+    """
+
+    usd: NotNegative = 0.0
+    notional_share: NotNegative = 0.0
+    turnover_bp: NotNegative = 0.0
+    value_share: NotNegative = 0.0
+    net_share: NotNegative = 0.0
+
+
+_CONVERSION = AdjustmentBound(usd=1_000.0, net_share=0.02)
+
+
+class AdjustmentsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of adjustments (``[risk.adjustments]``).
+
+    The kind ``other`` has no bound: it explains nothing.
+
+    Attributes
+    ----------
+    funding, fee, interest, rebate, airdrop, dust, redenomination, rename : AdjustmentBound
+        Bound of the kind.
+    auto_borrow, auto_repay, auto_conversion, socialised_loss, insurance : AdjustmentBound
+        The same.
+    liquidation_fee, delisting, realised_pnl, conversion : AdjustmentBound
+        The same.
+    open_s : float
+        How long a break stays open after the last entry that was beyond the bound, seconds.
+    """
+
+    funding: AdjustmentBound = AdjustmentBound(usd=100.0, notional_share=0.03)
+    fee: AdjustmentBound = AdjustmentBound(usd=1_000.0, turnover_bp=15.0)
+    interest: AdjustmentBound = AdjustmentBound(usd=1_000.0, value_share=0.002)
+    rebate: AdjustmentBound = AdjustmentBound(usd=1_000.0, turnover_bp=5.0)
+    airdrop: AdjustmentBound = AdjustmentBound(usd=10_000.0)
+    dust: AdjustmentBound = AdjustmentBound(usd=100.0)
+    redenomination: AdjustmentBound = _CONVERSION
+    rename: AdjustmentBound = _CONVERSION
+    auto_borrow: AdjustmentBound = AdjustmentBound(usd=10_000.0, value_share=1.0)
+    auto_repay: AdjustmentBound = AdjustmentBound(usd=10_000.0, value_share=1.0)
+    auto_conversion: AdjustmentBound = _CONVERSION
+    socialised_loss: AdjustmentBound = AdjustmentBound(usd=1_000.0)
+    insurance: AdjustmentBound = AdjustmentBound(usd=10_000.0)
+    liquidation_fee: AdjustmentBound = AdjustmentBound(usd=1_000.0, turnover_bp=100.0)
+    delisting: AdjustmentBound = AdjustmentBound(usd=1_000.0)
+    realised_pnl: AdjustmentBound = AdjustmentBound(
+        usd=10_000.0, notional_share=0.2, value_share=0.1
+    )
+    conversion: AdjustmentBound = _CONVERSION
+    open_s: Positive = 604_800.0
+
+
+class AdjustmentDay(msgspec.Struct, array_like=True):
+    """Adjustments of one kind in one account on one day.
+
+    Attributes
+    ----------
+    day : int
+        Days since 1970.
+    total : float
+        Their sum, USD; see :mod:`.adjustments`.
+    broken_us : int
+        Time of the last entry beyond the bound, microseconds; 0 if there is none.
+    alert_id : str
+        Id of the open alert, or empty.
+    """
+
+    day: int
+    total: float = 0.0
+    broken_us: int = 0
+    alert_id: str = ""

@@ -19,6 +19,7 @@ from riskwatch.core.operators import DenyAllVerifier, Verifier
 from riskwatch.core.outputs import EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk import state as risk_state
+from riskwatch.core.risk.adjustments import queue_adjustments
 from riskwatch.core.risk.commands import CommandHandler, expire_controls
 from riskwatch.core.risk.credit import (
     CreditRefusedError,
@@ -256,6 +257,7 @@ class RiskStage:
         row.holdings, row.positions = reading.holdings, reading.positions
         row.orders = reading.orders
         apply_legs(state, row, reading, self.config.transit)
+        queue_adjustments(state, row, reading)
         queue_fills(row, reading)
         state.meta.holdings = True
         state.mark("meta")

@@ -23,6 +23,7 @@ row                                holds
 ``effect/<scope>``                 whether the present HALT of a scope took effect
 ``equity/firm``                    unitised equity of the firm, its high-water mark, what is held
 ``leg/<counterparty>/<way>/<id>``  leg of a transfer, and what became of it
+``adjusted/<account>/<kind>``      adjustments of one day, and the open break
 ``budget``                         WATCH alerts of this month
 ``scorer/...``                     rows of the models
 ``meta``                           time of the last evaluation
@@ -42,6 +43,7 @@ from riskwatch.core.events import CreditKind
 from riskwatch.core.money import usd
 from riskwatch.core.outputs import Unwind
 from riskwatch.core.readings import (
+    AccountAdjustment,
     AssetReading,
     FillGroup,
     FillSlippage,
@@ -51,7 +53,7 @@ from riskwatch.core.readings import (
     RestingOrders,
 )
 from riskwatch.core.risk.baseline import Baseline
-from riskwatch.core.risk.legs import LegIndex, LegRow
+from riskwatch.core.risk.legs import AdjustmentDay, LegIndex, LegRow
 from riskwatch.core.risk.tracker import RuleTracker
 from riskwatch.core.scopes import ASSET, COUNTERPARTY, parse
 from riskwatch.core.stage import Row, RowChanges, encode_row
@@ -385,7 +387,8 @@ class PartyRow(msgspec.Struct):
     are the resting orders, ``None`` if none was ever reported. `traded` says that there has been a
     fill. `assessed_us` is the time of the first credit assessment, microseconds; 0 before it.
     `in_transit` is what the ledger states as in transit; in `holdings` it is corrected by the links
-    of transfers.
+    of transfers. `adjustments` wait for the next tick. `turnover` is by account (day since 1970,
+    value of the fills of that day, and of the day before, USD).
     `opened` is the time of the first reading of each account, microseconds; 0 if that was not
     recorded.
     """
@@ -406,6 +409,8 @@ class PartyRow(msgspec.Struct):
     traded: bool = False
     in_transit: list[Holding] = []
     opened: dict[str, int] = {}
+    adjustments: list[AccountAdjustment] = []
+    turnover: dict[str, tuple[int, float, float]] = {}
 
 
 class CreditItem(msgspec.Struct, array_like=True):
@@ -798,6 +803,7 @@ _TYPES: Final[dict[str, Any]] = {
     "effect": HaltEffectRow,
     "equity": EquityRow,
     "leg": LegRow,
+    "adjusted": AdjustmentDay,
 }
 
 
@@ -836,6 +842,7 @@ class RiskState:
         self.effects: dict[str, HaltEffectRow] = {}
         self.equities: dict[str, EquityRow] = {}
         self.legs: dict[str, LegRow] = {}
+        self.adjustment_days: dict[str, AdjustmentDay] = {}
         self.leg_index: LegIndex | None = None
         """Index of the legs; ``None`` if it must be made again."""
         self.budget = AlertBudgetRow(0)
@@ -869,6 +876,7 @@ class RiskState:
             "effect": self.effects,
             "equity": self.equities,
             "leg": self.legs,
+            "adjusted": self.adjustment_days,
         }
 
     def mark(self, row: str) -> None:

@@ -158,6 +158,7 @@ def history() -> Iterator[Any]:
         471: [facts.loan("l1", at(471), "1000", due=facts.at(at(500)))],
         475: [unsettled(), command("ann", "release", 475, "book:mm")],
         440: [facts.transfer("w2", at(440), "requested")],
+        442: [facts.adjustment("j1", at(442), "-7", kind="other")],
         441: [
             facts.transfer("x1", at(441), "sent", transfer_id="x"),
             facts.transfer(
@@ -207,7 +208,11 @@ def probe(request: str) -> Iterator[Any]:
             facts.order("o2", at(first + 4), "0"),
             facts.position("p2", at(first + 4), "4"),
         ],
-        first + 5: [facts.loan("l2", at(first + 5), "0")],
+        first + 5: [
+            facts.loan("l2", at(first + 5), "0"),
+            facts.adjustment("j2", at(442), "-7", kind="other", adjustment_id="j1"),
+            facts.adjustment("j3", at(first + 5), "-7", kind="other"),
+        ],
         first + 6: [public(Credit, first + 6, "c2", subject="kraken", kind="withdrawals_resumed")],
     }
     for minute in range(first, first + PROBE_MINUTES):
