@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.core.ledger.entries import AdjustmentRow, adjustment_row_key
 from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
 from riskwatch.core.money import ZERO, add
 from riskwatch.core.readings import AccountAdjustment
@@ -16,37 +16,11 @@ if TYPE_CHECKING:
     from riskwatch.core.ledger.outputs import LedgerOutput, LedgerParameters
     from riskwatch.core.ledger.party import LedgerParty
 
-AdjustmentKey = tuple[str, str]
-"""(account, adjustment_id)."""
 MAX_ADJUSTMENTS: Final = 512
 """Maximum number of adjustments in one reading; the next one has the others."""
 ROOM: Final = 8
 """A full account makes room by forgetting one in this many of its adjustments, the oldest."""
 _DEBTS: Final = ("auto_borrow", "auto_repay")
-
-
-class AdjustmentRow(msgspec.Struct, array_like=True):
-    """One adjustment, known by the venue's id of the entry; time in microseconds."""
-
-    us: int
-    book: str
-    wallet: str
-    asset: str
-    amount: Decimal
-    kind: str
-    instrument: str
-    to_asset: str
-    to_amount: Decimal
-    told: bool = False
-
-    def row(self) -> object:
-        """Return the row's value."""
-        return self
-
-
-def adjustment_row_key(party: str, key: AdjustmentKey) -> str:
-    """Return the key of the row of an adjustment."""
-    return f"adjustment/{party}/{key[0]}/{key[1]}"
 
 
 def apply_adjustment(

@@ -28,8 +28,8 @@ from riskwatch.core.ledger.trades import TradeRow, trade_effect
 from riskwatch.core.readings import FillGroup, FillSlippage
 
 if TYPE_CHECKING:
-    from riskwatch.core.ledger.adjustments import AdjustmentKey, AdjustmentRow
     from riskwatch.core.ledger.config import LedgerConfig
+    from riskwatch.core.ledger.entries import AdjustmentKey, AdjustmentRow
     from riskwatch.core.ledger.outputs import LedgerParameters
     from riskwatch.core.ledger.transfers import TransferKey, TransferRow
     from riskwatch.core.reference import Reference

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 import msgspec
 
 from riskwatch.core.ledger.activity import OrderRow
-from riskwatch.core.ledger.adjustments import AdjustmentRow
+from riskwatch.core.ledger.entries import AdjustmentRow
 from riskwatch.core.ledger.flow import TransferFlowRow
 from riskwatch.core.ledger.holding import (
     NEVER,
