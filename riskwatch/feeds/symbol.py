@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, TypeVar
 
+from riskwatch.contracts.names_file import shipped_names
+from riskwatch.core.names import ASSET_NAME, UNITY, canonical_name, day_us
 from riskwatch.errors import FeedError
 from riskwatch.feeds.record import Feed
 
@@ -24,8 +26,8 @@ STRONG_QUOTES: Final = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD")
 """Currencies that end a pair even if its base is unknown."""
 WEAK_QUOTES: Final = ("EUR", "GBP", "JPY", "TRY", "DAI", "BTC", "ETH", "BNB", "XBT")
 """Currencies that end a pair only after a known base, because words end like this, too."""
-ALIASES: Final = {"XBT": "BTC"}
-"""Other names of an asset; the value is the name that riskwatch uses."""
+_DAYS: Final = (day_us("2010-01-01"), day_us("2099-01-01"))
+"""A file name has no time: only an alias that holds on both days is looked up."""
 
 T = TypeVar("T")
 
@@ -55,7 +57,19 @@ def split_pair(symbol: str) -> tuple[str, str] | None:
     if len(sure) != 1 or symbol in ASSETS:
         return None
     base, quote = sure[0]
-    return ALIASES.get(base, base), ALIASES.get(quote, quote)
+    return canonical(base), canonical(quote)
+
+
+def canonical(name: str) -> str:
+    """Return the canonical name of an asset whose alias has always held; else the name.
+
+    Examples
+    --------
+    >>> canonical("XBT"), canonical("LUNA")
+    ('BTC', 'LUNA')
+    """
+    found = [canonical_name(shipped_names(), ASSET_NAME, None, name, us) for us in _DAYS]
+    return found[0].name if found[0] == found[1] and found[0].unit == UNITY else name
 
 
 def feed_of(
@@ -117,7 +131,7 @@ def _pairs(words: list[str]) -> set[tuple[str, str]]:
     for first, second in pairwise(words):
         base, quote = first.upper(), second.upper()
         if base in ASSETS and quote in STRONG_QUOTES + WEAK_QUOTES and base != quote:
-            found.add((ALIASES.get(base, base), ALIASES.get(quote, quote)))
+            found.add((canonical(base), canonical(quote)))
     return found
 
 

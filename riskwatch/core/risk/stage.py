@@ -40,6 +40,7 @@ from riskwatch.core.risk.features import (
     update_peak,
 )
 from riskwatch.core.risk.marks import accounts_opened, learn_marks
+from riskwatch.core.risk.renames import adopt_names, canonical_holdings
 from riskwatch.core.risk.reports import asset_forgotten, news_refused
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stakes import StakesCalculator, TickContext
@@ -116,6 +117,7 @@ class RiskStage:
         names: NameTable = IDENTITY,
     ) -> None:
         self.config = config
+        self._names = names
         self.deployment = deployment
         self.reference = reference
         self.scorer = scorer
@@ -142,6 +144,9 @@ class RiskStage:
 
     def step(self, state: RiskState, event: RiskEvent) -> list[Output]:
         """Apply one reading, credit event, command or tick, and return the outputs."""
+        if state.meta.names != self._names.digest:
+            adopted = adopt_names(state, self._names, self._writer)
+            return [*adopted, *self.step(state, event)]
         if isinstance(event, Tick):
             return self._tick(state, event.us)
         if isinstance(event, Command):
@@ -255,6 +260,10 @@ class RiskStage:
         risk_state.clear_fault(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
+        if self._names.digest:  # the ledger may keep a holding under a former spelling
+            row.holdings = canonical_holdings(
+                self._names, reading.counterparty, reading.holdings, reading.us
+            )
         row.orders = reading.orders
         apply_legs(state, row, reading, self.config.transit)
         queue_adjustments(state, row, reading)

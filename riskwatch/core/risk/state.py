@@ -727,6 +727,8 @@ class RiskMeta(msgspec.Struct):
         Whether a tracker changes by the passing of time alone.
     reported : int
         When all values, limits and assessments were last published, microseconds.
+    names : str
+        Digest of the table of names under which the rows are; empty for none.
     """
 
     looked: int = 0
@@ -734,6 +736,7 @@ class RiskMeta(msgspec.Struct):
     holdings: bool = False
     moving: bool = False
     reported: int = 0
+    names: str = ""
 
 
 def is_over(row: PartyRow) -> bool:
