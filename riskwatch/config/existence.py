@@ -39,7 +39,7 @@ Scores = dict[str, tuple[str, ...]]
 SEVERITY: Final = "severity"
 """Input of every model beside the features: the severity of the rule."""
 _GROUP: Final = "group"
-_SCALED: Final = ("anchored", "adaptive")
+_SCALED: Final = ("anchored", "adaptive", "river")
 """Built-in models whose option `scales` names features."""
 _OTHER: Final = "another name, or this name in reference.toml under `distinct`"
 
@@ -82,7 +82,10 @@ def check_models(file: str, models: ModelsConfig) -> Iterator[ConfigError]:
         near = misspelt(target.kind, SHIPPED_TARGETS)
         if near is not None:
             yield ConfigError(file, f"{where}.kind", "another name", target.kind, near)
+    detected = {each.feature: None for each in models.detectors}
     known = tuple(dict.fromkeys(f for t in models.targets for f in FEATURES[t.scope_kind]))
+    known += (SEVERITY, *detected)
+    yield from _check_detectors(file, models)
     for i, generation in enumerate(models.generations):
         scales = generation.options.get("scales")
         if generation.model in _SCALED and isinstance(scales, dict):
@@ -91,6 +94,18 @@ def check_models(file: str, models: ModelsConfig) -> Iterator[ConfigError]:
                     key = f"generations[{i}].options.scales.{name}"
                     expected = "a feature of a target's kind of scope"
                     yield ConfigError(file, key, expected, name, suggestion(name, known))
+
+
+def _check_detectors(file: str, models: ModelsConfig) -> Iterator[ConfigError]:
+    """Yield an error about each input of a detector that its kind of scope does not have."""
+    for i, detector in enumerate(models.detectors):
+        known = FEATURES.get(detector.scope_kind, ())
+        if detector.feature in known:
+            yield ConfigError(file, f"detectors[{i}].feature", "a new name", detector.feature)
+        for name in detector.scales:
+            if name not in known:
+                key = f"detectors[{i}].scales.{name}"
+                yield _unknown_feature(file, key, detector.scope_kind, name)
 
 
 def check_inputs(

@@ -314,7 +314,11 @@ class Adjustment(Event, frozen=True, kw_only=True, gc=False, tag="adjustment"):
 
 
 class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):
-    """A price stated directly against the peg, e.g. by an oracle or a redemption."""
+    """A price stated directly against the peg, e.g. by an oracle or a redemption.
+
+    `supply` is the amount outstanding; `redeemed` is the amount redeemed since the last peg of this
+    feed.
+    """
 
     asset: Name
     venue: Name
@@ -329,8 +333,10 @@ class Quote(Event, frozen=True, kw_only=True, gc=False, tag="quote"):
     """A price of `base` in `quote` at a venue: a book, a last trade, or a bar's close.
 
     `volume` is the base quantity traded since the last quote of this feed; zero means that the
-    price is carried forward. `depth` rows are [bps from mid, bid size, ask size]. Of a crossed book
-    (`bid` above `ask`) with a `last` near it, `last` alone is the price; without one it is refused.
+    price is carried forward. `depth` rows are [bps from mid, bid size, ask size]. A pool without a
+    book states its balance of `base` as `ask_size`, and that of `quote`, in units of `base`, as
+    `bid_size`. Of a crossed book (`bid` above `ask`) with a `last` near it, `last` alone is the
+    price; without one it is refused.
     """
 
     venue: Name

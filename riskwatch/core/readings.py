@@ -319,7 +319,7 @@ LedgerMessage = CounterpartyReading | PartitionFault
 """A message from a ledger worker to the risk worker."""
 
 
-class AssetReading(msgspec.Struct, frozen=True, gc=False):
+class AssetReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The value of one asset at a tick.
 
     Attributes
@@ -356,6 +356,18 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False):
         Traded value per minute, USD, exponentially weighted; 0 if unknown.
     half_spread_bp : float
         Half of the quoted spread, bp; 0 before the first book.
+    dispersion_bp : float or None
+        Distance between the highest and the lowest value that its venues imply, bp; ``None`` below
+        two venues.
+    depth_imbalance : float or None
+        Share by which more is offered than asked for in its books, -1 to 1; ``None`` if no book
+        states sizes.
+    pool_imbalance : float or None
+        The same of its pools: the share by which they hold more of it than of the other asset.
+    supply_drop_share : float or None
+        Share of its supply that is gone since 24 hours ago; ``None`` if nobody states the supply.
+    redeemed_share : float or None
+        Share of its supply that was redeemed within 24 hours; ``None`` if nobody states both.
     """
 
     asset: str
@@ -375,6 +387,11 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False):
     vol_bp: float
     volume_usd: float
     half_spread_bp: float
+    dispersion_bp: float | None = None
+    depth_imbalance: float | None = None
+    pool_imbalance: float | None = None
+    supply_drop_share: float | None = None
+    redeemed_share: float | None = None
 
 
 class VenueReading(msgspec.Struct, frozen=True, gc=False):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.clock import DAY, HOUR, SECOND, moment
 from riskwatch.core.ids import output_id
 from riskwatch.core.money import quantise
 from riskwatch.core.outputs import AuthorityChanged, ModelMeasured
@@ -299,6 +299,10 @@ class AuthorityTest:
         self.here.decide(self.spec, to, AuthorityReason(reason, detail, more))
 
 
+SEEN_EVERY: Final = HOUR
+"""A target that can be labelled is recorded as such at most this often, microseconds."""
+UNSEEN: Final = DAY
+"""After this time without a scope that could give a label, a wait begins anew, microseconds."""
 _UNDER: Final = {(now.value, top): now.under(top) for now in Authority for top in Authority}
 """Stored authority under a ceiling, precomputed because every score needs it."""
 
@@ -420,10 +424,17 @@ class AuthorityPolicy:
                 )
 
     def _stale(self, state: EnsembleState, us: int) -> None:
-        """Demote the generations of targets that have waited too long for a label."""
+        """Demote the generations of targets that have waited too long for a label.
+
+        While no scope can give a label, as without data that is trusted, nothing is held against
+        them: the wait begins anew.
+        """
         longest = int(self.config.stale_s * SECOND)
         for target in sorted(state.clocks):
             clock = state.clocks[target]
+            if clock.asked >= 0 and us - clock.seen > UNSEEN:
+                clock.asked = -1
+                state.mark(f"clock/{target}")
             if clock.asked < 0 or us - clock.asked <= longest or target not in self.targets:
                 continue
             days = (us - clock.asked) / SECOND / 86_400.0
@@ -501,12 +512,13 @@ class TargetAuthority:
         return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
 
     def note_asked(self) -> None:
-        """Record that the target is open and waits for a label."""
+        """Record that the target is open and waits for a label, which could come now."""
         clock = self.state.clocks.get(self.target)
         if clock is None:
             clock = self.state.clocks[self.target] = LabelWait()
-        if clock.asked < 0:
-            clock.asked = self.us
+        if clock.asked < 0 or self.us - clock.seen >= SEEN_EVERY:
+            clock.asked = self.us if clock.asked < 0 else clock.asked
+            clock.seen = self.us
             self.state.mark(f"clock/{self.target}")
 
     def note_label(self) -> None:

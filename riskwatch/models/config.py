@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.scorer import ENSEMBLE, PriorConfig
 from riskwatch.core.risk.scorer import RULES_GENERATION as RULES_GENERATION  # noqa: PLC0414 - named here for models
@@ -14,6 +16,8 @@ from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.aggregate import RECALIBRATED
 from riskwatch.models.base import Authority, Generation, PredictionTarget, RuleLogit
+from riskwatch.models.detector import Detector
+from riskwatch.models.river_generation import OffsetGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,6 +102,8 @@ class GenerationSpec:
         Makes an untrained model, given the id of its target.
     newborns : dict of str to Generation
         Untrained models by target. They score scopes about which nothing was learned yet.
+    is_pooled : bool
+        Whether all scopes of a kind share one model per target.
     """
 
     name: str
@@ -105,6 +111,7 @@ class GenerationSpec:
     ceiling: Authority
     make: Callable[..., Generation]
     newborns: dict[str, Generation] = field(default_factory=dict)
+    is_pooled: bool = False
 
     def untrained_model(self, target: str) -> Generation:
         """Return the untrained model of a target."""
@@ -159,6 +166,25 @@ def generation_specs(config: ModelsConfig) -> tuple[GenerationSpec, ...]:
     names = [spec.name for spec in made]
     if len(dict.fromkeys(names)) != len(names):
         raise ModelError(f"generations must have names of their own, were {', '.join(names)}")
+    return made
+
+
+def detectors_by_kind(config: ModelsConfig) -> dict[str, dict[str, Detector]]:
+    """Build the untrained detectors of anomalies, by kind of scope and feature.
+
+    Raises
+    ------
+    ModelError
+        If a detector is invalid, or two have one feature.
+    """
+    made: dict[str, dict[str, Detector]] = {}
+    names = [configured.feature for configured in config.detectors]
+    for configured in config.detectors:
+        if names.count(configured.feature) > 1 or not configured.feature:
+            raise ModelError(f"detector {configured.feature!r} must have a feature of its own")
+        if configured.feature in configured.scales:
+            raise ModelError(f"detector {configured.feature!r} must not be an input of itself")
+        made.setdefault(configured.scope_kind, {})[configured.feature] = Detector(configured)
     return made
 
 
@@ -220,12 +246,32 @@ def _generation_spec(
     if name == RULES_GENERATION and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
     factory = registry.factory(configured.model)
+    _require_river_settings(name, configured)
+    if configured.pipeline:
+        options = {"pipeline": configured.pipeline, **configured.options}
+        configured = msgspec.structs.replace(configured, options=options)
+        if options.get("pickled") and ceiling is not Authority.SHADOW:
+            raise ModelError(f"generation {name!r} is pickled, so it may be 'shadow' alone")
     make = partial(registry.make, configured.model, factory, configured.options)
     if configured.model in registry.RULE_ANCHORED:
         make = partial(_make_at_prior, configured, factory, priors)
-    made = GenerationSpec(name, authority, ceiling, make)
-    made.untrained_model("")  # raises if the options are invalid
+    made = GenerationSpec(name, authority, ceiling, make, is_pooled=bool(configured.pool))
+    untrained = made.untrained_model("")  # raises if the options are invalid
+    if made.is_pooled and not isinstance(untrained, OffsetGeneration):
+        raise ModelError(
+            f"generation {name!r} cannot be pooled: a logistic regression of River alone can"
+        )
     return made
+
+
+def _require_river_settings(name: str, configured: GenerationConfig) -> None:
+    """Check the settings that the model ``river`` alone has."""
+    if configured.pool not in ("", "kind"):
+        raise ModelError(f"pool of generation {name!r} must be 'kind', was {configured.pool!r}")
+    if bool(configured.pipeline) != (configured.model == "river"):
+        raise ModelError(
+            f"generation {name!r} must have a pipeline if its model is 'river', and else none"
+        )
 
 
 def _make_at_prior(

@@ -1,7 +1,8 @@
 """The ensemble: all generations of models, for all targets of all scopes.
 
-Every scope has models of its own, because one model of all coins predicts worse. Scoring always
-precedes learning. A generation is charged for its prediction at the time of the sample.
+Every scope has models of its own. Of a generation that is pooled, all scopes of a kind share one
+model, and each has a shift of its own. Scoring always precedes learning. A generation is charged
+for its prediction at the time of the sample.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.enums import State
 from riskwatch.core.money import quantise, quantise_all
 from riskwatch.core.risk.scorer import ENSEMBLE, Explanation, ModelScore
+from riskwatch.core.scopes import kind_of_scope
 from riskwatch.models.aggregate import Mixture, even_mixture
 from riskwatch.models.anchored import Inputs
 from riskwatch.models.authority import AuthorityPolicy
 from riskwatch.models.base import Authority
-from riskwatch.models.config import generation_specs, target_specs
+from riskwatch.models.config import detectors_by_kind, generation_specs, target_specs
 from riskwatch.models.evidence import Evidence, clip_probability
 from riskwatch.models.labels import PendingSamples, Sample
 from riskwatch.models.slippage import SlippageEstimator
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from riskwatch.models.anchored import SoftsignFeatures, SoftsignScaler
     from riskwatch.models.base import Generation, Score
     from riskwatch.models.config import GenerationSpec, TargetSpec
+    from riskwatch.models.detector import Detector
 
 
 # Checks and explanations of single scores, and the aggregate score.
@@ -219,9 +222,7 @@ class TargetModel:
             authority = self.authority.of(spec, key)
             if authority is Authority.SHADOW and not with_shadows:
                 continue
-            model = self.state.models.get(f"{self.scope}|{key}")
-            if model is None:
-                model = spec.untrained_model(self.target_spec.id)
+            model = self._model(spec, key)
             probability_only = None if reasons else getattr(model, "probability", None)
             score: Score | None = None
             try:
@@ -258,6 +259,21 @@ class TargetModel:
             )
         return found
 
+    def _model(self, spec: GenerationSpec, key: str) -> Generation:
+        """Return the model that scores: of the scope, of its pool, or an untrained one."""
+        model = self.state.models.get(f"{self.scope}|{key}")
+        if model is not None:
+            return model
+        if spec.is_pooled:
+            pool = self.state.pools.get(self._pool(spec))
+            if pool is not None:
+                return pool.member()
+        return spec.untrained_model(self.target_spec.id)
+
+    def _pool(self, spec: GenerationSpec) -> str:
+        """Return the name of the pool of a generation."""
+        return f"{kind_of_scope(self.scope)}|{self.target_spec.id}|{spec.name}"
+
     def aggregate(self, scored: list[ModelScore], severity: float) -> ModelScore | None:
         """Aggregate the scores of all generations above shadow; ``None`` if there is none."""
         able = [each for each in scored if each.cap is not State.NORMAL]
@@ -270,8 +286,10 @@ class TargetModel:
             copy = self.authority.cells.at(self.us)[0]
         return served_score(mixture, copy, able, severity)
 
-    def sample(self, x: Inputs, scored: list[ModelScore], *, most: int) -> None:
+    def sample(self, x: Inputs, scored: list[ModelScore], *, most: int) -> bool:
         """Take a sample of the features and the predictions; it waits for its label.
+
+        It returns false if the scope is beyond the largest number of scopes.
 
         Parameters
         ----------
@@ -285,13 +303,14 @@ class TargetModel:
         pending = self.state.pending.get(self.key)
         if pending is None:
             if not self.state.admit(self.scope, most):
-                return
+                return False
             pending = self.state.pending[self.key] = PendingSamples()
         # The configuration guarantees that no more than `max_pending` samples wait.
         predictions = {each.generation: each.probability for each in scored}
         parts = self.target_spec.known_parts(x)
         pending.add(Sample(self.us, dict(sorted(self.features.items())), predictions, parts=parts))
         self.state.mark(f"pending/{self.key}")
+        return True
 
     def learn(self, measure: float | None, known: Mapping[str, float]) -> None:
         """Update evidence, models and weights with the samples whose label is known now.
@@ -340,8 +359,10 @@ class TargetModel:
         if model is None:
             if not getattr(spec.untrained_model(self.target_spec.id), "learns", True):
                 return
-            model = self.state.models[full] = spec.make(self.target_spec.id)
+            model = self.state.models[full] = self.state.newborn(full)
         self.state.mark(f"model/{full}")
+        if spec.is_pooled:
+            self.state.mark(f"pool/{self._pool(spec)}")
         try:
             model.learn(sample.features, label)
         except (ArithmeticError, ValueError) as error:
@@ -370,6 +391,29 @@ class TargetModel:
         full = f"{self.key}|{spec.name}"
         if self.state.models.pop(full, None) is not None:
             self.state.mark(f"model/{full}")
+        if spec.is_pooled:
+            self._drop_pool(spec)
+
+    def _drop_pool(self, spec: GenerationSpec) -> None:
+        """Drop what a pool learned, and its members: a broken pool breaks the scores of all."""
+        pool = self._pool(spec)
+        if self.state.pools.pop(pool, None) is None:
+            return
+        self.state.mark(f"pool/{pool}")
+        kind, rest = pool.split("|", 1)
+        for name in sorted(self.state.models):
+            if name.endswith(f"|{rest}") and kind_of_scope(name.split("|")[0]) == kind:
+                del self.state.models[name]
+                self.state.mark(f"model/{name}")
+
+
+def _teach_detectors(
+    state: EnsembleState, detectors: list[Detector], telemetry: dict[str, float]
+) -> None:
+    """Let the detectors learn the telemetry of a moment at which a sample was taken."""
+    for detector in detectors:
+        detector.learn(telemetry)
+        state.mark(f"detector/{detector.config.feature}")
 
 
 class Ensemble:
@@ -406,6 +450,7 @@ class Ensemble:
         for target_spec in specs:
             for spec in self._generations:
                 spec.untrained_model(target_spec.id)  # raises now if it cannot be made
+        self._detectors = detectors_by_kind(config)
         self.slippage: SlippageModel = SlippageEstimator(config.slippage, config.max_scopes)
 
     def inputs(self) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
@@ -418,7 +463,11 @@ class Ensemble:
 
     def fresh(self) -> EnsembleState:
         """Return the state of untrained models."""
-        return EnsembleState({spec.name: spec.make for spec in self._generations})
+        return EnsembleState(
+            {spec.name: spec.make for spec in self._generations},
+            tuple(spec.name for spec in self._generations if spec.is_pooled),
+            {name: made for group in self._detectors.values() for name, made in group.items()},
+        )
 
     def observe(
         self,
@@ -450,6 +499,11 @@ class Ensemble:
         out: list[ModelScore] = []
         mixed: list[ModelScore] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
+        telemetry = dict(known)
+        detectors = [state.detectors[name] for name in self._detectors.get(kind, ())]
+        for detector in detectors:
+            known[detector.config.feature] = detector.score(telemetry)
+        is_sampled = False
         shared: dict[SoftsignScaler, SoftsignFeatures] = {}
         for target_spec in self._targets.get(kind, ()):
             model = TargetModel(self.policy, state, target_spec, scope, us)
@@ -472,12 +526,14 @@ class Ensemble:
             if mix is not None:
                 mixed.append(mix)
                 scored.append(mix)
-            if is_open:
+            if is_open and labelled:
                 model.authority.note_asked()
             if censored or labelled:
                 model.learn(None if censored else measure, known)
             if take_sample:
-                model.sample(x, scored, most=self.config.max_scopes)
+                is_sampled |= model.sample(x, scored, most=self.config.max_scopes)
+        if is_sampled:
+            _teach_detectors(state, detectors, telemetry)
         return out + mixed
 
     def report(self, state: EnsembleState, us: int) -> list[Output]:

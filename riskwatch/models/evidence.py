@@ -379,9 +379,13 @@ class LabelWait(msgspec.Struct, gc=False):
     ----------
     asked : int
         First time that it was open since its last label, microseconds; -1 if it does not wait.
+    seen : int
+        Last time, to the hour, that it was open and its measure could give a label, microseconds;
+        -1 if that was not recorded.
     """
 
     asked: int = -1
+    seen: int = -1
 
 
 class AuthorityRecord(msgspec.Struct, gc=False):

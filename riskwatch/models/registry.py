@@ -9,6 +9,7 @@ from riskwatch.errors import ModelError
 from riskwatch.models.adaptive import AdaptiveGeneration, AnchoredGeneration
 from riskwatch.models.base import Generation, RulesGeneration
 from riskwatch.models.frozen import FrozenGeneration
+from riskwatch.models.river_generation import river_by_name
 from riskwatch.models.sample_recorder import RecorderGeneration
 from riskwatch.models.trees import BatchGeneration
 
@@ -24,11 +25,12 @@ BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "adaptive": AdaptiveGeneration,
     "batch": BatchGeneration,
     "frozen": FrozenGeneration,
+    "river": river_by_name,
     "tape": RecorderGeneration,
 }
 """Factories of the built-in generations. Another package cannot replace one."""
 
-RULE_ANCHORED: Final = ("rules", "anchored", "adaptive", "batch")
+RULE_ANCHORED: Final = ("rules", "anchored", "adaptive", "batch", "river")
 """Built-in models that start from a rule and take the options ``anchor``, ``slope``, ``floor``."""
 
 

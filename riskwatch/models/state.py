@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from riskwatch.core.risk.scorer import ENSEMBLE
+from riskwatch.core.scopes import kind_of_scope
 from riskwatch.core.stage import Row, RowChanges, encode_row
 from riskwatch.errors import ModelError
 from riskwatch.models.aggregate import Mixture
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
     from riskwatch.core.outputs import AuthorityChanged
     from riskwatch.models.base import Generation
+    from riskwatch.models.detector import Detector
+    from riskwatch.models.river_generation import OffsetGeneration
 
 
+_LEARNED: Final = ("model", "pool", "detector")
+"""Kinds of rows that hold what an object learned."""
 _TYPES: Final[dict[str, Any]] = {
     "pending": PendingSamples,
     "evidence": Evidence,
@@ -45,19 +50,35 @@ class EnsembleState:
     ``standing/<target>|<generation>``             authority record of a generation
     ``clock/<target>``                             time since which it waits for a label
     ``slippage/<asset>``                           slippage of our fills, by size
+    ``pool/<kind>|<target>|<generation>``          state of a model that all scopes of a kind share
+    ``detector/<feature>``                         state of a detector of anomalies
     ============================================== ======================================
 
     Parameters
     ----------
     makers : mapping
         Functions by name of the generation. Each makes an untrained model for a target's id.
+    pooled : tuple of str
+        Generations of which all scopes of a kind share one model per target.
+    detectors : mapping
+        Untrained detectors by the name of their feature.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[..., Generation]]) -> None:
+    def __init__(
+        self,
+        makers: Mapping[str, Callable[..., Generation]],
+        pooled: tuple[str, ...] = (),
+        detectors: Mapping[str, Detector] = {},
+    ) -> None:
         self.pending: dict[str, PendingSamples] = {}
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
         """Models that have learned from a label."""
+        self.pools: dict[str, OffsetGeneration] = {}
+        """Models that all scopes of a kind share."""
+        self.detectors: dict[str, Detector] = {
+            name: detector.fresh() for name, detector in detectors.items()
+        }
         self.mixtures: dict[str, Mixture] = {}
         self.records: dict[str, AuthorityRecord] = {}
         self.clocks: dict[str, LabelWait] = {}
@@ -68,6 +89,7 @@ class EnsembleState:
         """False after rows were loaded: their authorities may be above the configured ceilings."""
         self._scopes: dict[str, None] = {}
         self._makers = makers
+        self._pooled = pooled
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "pending": self.pending,
@@ -94,16 +116,41 @@ class EnsembleState:
         out: RowChanges = {}
         for key in sorted(self._dirty):
             kind, _, name = key.partition("/")
-            if kind != "model":
+            if kind not in _LEARNED:
                 out[key] = encode_row(self._tables[kind][name])
-            elif name not in self.models:  # it failed a check, so its row is deleted
+                continue
+            found = self._learned(kind).get(name)
+            if found is None:  # it failed a check, so its row is deleted
                 out[key] = None
-            else:
-                learned = self.models[name].state()
-                if learned:
-                    out[key] = encode_row(learned)
+                continue
+            learned = found.state()
+            if learned:
+                out[key] = encode_row(learned)
         self._dirty.clear()
         return out
+
+    def _learned(self, kind: str) -> Mapping[str, Any]:
+        """Return the objects of a kind of row that hold what was learned."""
+        if kind == "model":
+            return self.models
+        return self.pools if kind == "pool" else self.detectors
+
+    def newborn(self, name: str) -> Generation:
+        """Return an untrained model for ``<scope>|<target>|<generation>``; its pool if it has one.
+
+        The pool is created at its first use.
+        """
+        scope, target, generation = name.split("|")
+        if generation not in self._pooled:
+            return self._makers[generation](target)
+        return self.pool(f"{kind_of_scope(scope)}|{target}|{generation}").member()
+
+    def pool(self, name: str) -> OffsetGeneration:
+        """Return the pool ``<kind>|<target>|<generation>``, untrained at its first use."""
+        if name not in self.pools:
+            _, target, generation = name.split("|")
+            self.pools[name] = self._makers[generation](target)  # type: ignore[assignment]
+        return self.pools[name]
 
     def load(self, rows: dict[str, Row]) -> None:
         """Load stored rows.
@@ -121,8 +168,8 @@ class EnsembleState:
         self.ceilings_hold = False
         for key in sorted(rows):
             kind, _, name = key.partition("/")
-            if kind == "model":
-                self._restore(name, rows[key])
+            if kind in _LEARNED:
+                self._restore(kind, name, rows[key])
             elif kind in _TYPES:
                 self._tables[kind][name] = msgspec.json.decode(rows[key], type=_TYPES[kind])
                 if kind == "pending":
@@ -130,13 +177,20 @@ class EnsembleState:
             else:
                 raise ValueError(f"row {key!r} is of no kind that the models know")
 
-    def _restore(self, name: str, row: Row) -> None:
-        """Restore one model from its row."""
+    def _restore(self, kind: str, name: str, row: Row) -> None:
+        """Restore one model, pool or detector from its row."""
         generation = name.rpartition("|")[2]
-        make = self._makers.get(generation)
-        if make is None:
+        model: Generation | Detector
+        if kind == "detector":
+            if name not in self.detectors:
+                return
+            model = self.detectors[name]
+        elif generation not in self._makers or (kind == "pool" and generation not in self._pooled):
             return
-        model = self.models[name] = make(name.split("|")[1])
+        elif kind == "pool":
+            model = self.pool(name)
+        else:
+            model = self.models[name] = self.newborn(name)
         try:
             model.restore(msgspec.json.decode(row))
         except (IndexError, KeyError, TypeError, ValueError) as error:

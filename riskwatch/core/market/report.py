@@ -216,6 +216,7 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
 class FeedsByAsset:
     """Feeds by asset: the live ones with their standard deviation, and the number expected.
 
+    `issuers` are the feeds that state a supply; one that reports once a day need not be live.
     Of an asset that listed venues quote, these are the feeds of listed venues alone.
     """
 
@@ -234,7 +235,10 @@ class FeedsByAsset:
             for name in (edge.base, edge.quote):
                 if name not in reserved or listed(edge.venue):
                     self.live.setdefault(name, []).append((key, edge, sd))
+        self.issuers: dict[str, list[FeedState]] = {}
         for edge in expected:
+            if edge.issuance:
+                self.issuers.setdefault(edge.base, []).append(edge)
             for name in (edge.base, edge.quote):
                 if name not in reserved or listed(edge.venue):
                     self.expected[name] = self.expected.get(name, 0) + 1
@@ -397,7 +401,48 @@ def _asset_reading(
         vol_bp=quantise(sqrt(asset_state.vol_sq) / BP, 4),
         volume_usd=quantise(traded, 2),
         half_spread_bp=quantise(min(spreads) / BP, 4) if spreads else 0.0,
+        dispersion_bp=_dispersion(implied),
+        depth_imbalance=_imbalance(name, live, fit, pools=False),
+        pool_imbalance=_imbalance(name, live, fit, pools=True),
+        **_issuance(feeds.issuers.get(name, []), us),
     )
+
+
+def _dispersion(implied: list[ImpliedValue]) -> float | None:
+    """Return the distance between the values that the venues of an asset imply, bp."""
+    values = [i.value for i in implied]
+    if len({i.venue for i in implied}) < 2:
+        return None
+    return quantise((max(values) - min(values)) / BP, 4)
+
+
+def _imbalance(
+    name: str, live: list[tuple[str, FeedState, float]], fit: PriceGraphFit, *, pools: bool
+) -> float | None:
+    """Return the imbalance of the books of an asset, or of its pools, weighted by their size.
+
+    Each market of another fiat or pegged asset counts for one side of it, so its sign turns.
+    """
+    total = weighted = 0.0
+    for _, e, _ in live:
+        share = e.imbalance()
+        if share is None or e.bar is not pools:
+            continue
+        size = (e.bid_size + e.ask_size) * exp(bounded_value(fit.value(e.base)))
+        total += size
+        weighted += size * (share if e.base == name else -share)
+    return quantise(weighted / total, 4) if total > 0.0 else None
+
+
+def _issuance(issuers: list[FeedState], us: int) -> dict[str, float | None]:
+    """Return what the feeds of an asset say about its supply; the worst of them counts."""
+    found = [e.redemption(us) for e in issuers]
+    gone = [share for share, _ in found if share is not None]
+    redeemed = [share for _, share in found if share is not None]
+    return {
+        "supply_drop_share": quantise(max(gone), 4) if gone else None,
+        "redeemed_share": quantise(max(redeemed), 4) if redeemed else None,
+    }
 
 
 def _venue_reading(

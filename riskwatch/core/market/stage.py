@@ -28,6 +28,8 @@ from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Event
 from riskwatch.core.readings import MarketReading
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from riskwatch.core.market.config import MarketConfig
     from riskwatch.core.reference import Reference
 
@@ -100,6 +102,7 @@ class MarketStage:
         else:
             volume = None if event.volume is None else float(event.volume)
             fresh = edge.observe(us, lp, volume, half)
+        _observe_amounts(edge, event, us, listed=listed)
         if fresh:
             touched = state.touched if listed else state.unlisted
             touched[base] = None
@@ -379,6 +382,31 @@ class MarketStage:
                 asset.observations += 1
                 asset.solved = us
             asset.x = fit.x[i]
+
+
+def _observe_amounts(edge: FeedState, event: Quote | Peg, us: int, *, listed: bool) -> None:
+    """Update the sizes of a market, or the supply of a coin.
+
+    What an unlisted venue says of a supply is no evidence about the issuer.
+    """
+    if isinstance(event, Quote):
+        edge.observe_sizes(*_sizes(event))
+    elif listed and (event.supply is not None or event.redeemed is not None):
+        edge.observe_issuance(us, _number(event.supply), _number(event.redeemed))
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _sizes(quote: Quote) -> tuple[float, float]:
+    """Return the sizes of both sides within the widest band that a quote states; 0 if unknown."""
+    if quote.depth:
+        _, bid, ask = max(quote.depth, key=lambda row: row[0])
+        return float(bid), float(ask)
+    if quote.bid_size is None or quote.ask_size is None:
+        return 0.0, 0.0
+    return float(quote.bid_size), float(quote.ask_size)
 
 
 def _is_solved(base: int, quote: int, solved: list[bool]) -> bool:

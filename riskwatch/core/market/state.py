@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import DAY, MINUTE, SECOND
+from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ SPREAD_RATE: Final = 0.1
 """Weight of the newest half spread: about the last ten books count."""
 VOLUME_RATE: Final = 0.02
 """Weight of the newest traded value. Volume is bursty, so about the last fifty messages count."""
+SIZE_RATE: Final = 0.1
+"""Weight of the newest sizes of a book: about the last ten count."""
+ISSUANCE_HOURS: Final = 25
+"""Number of hours of which the supply and the redemptions are kept."""
 DAYS: Final = 3
 """Number of complete days whose traded value bounds what a feed weighs."""
 BURST_MINUTES: Final = 60.0
@@ -97,6 +101,12 @@ class FeedState(msgspec.Struct):
     days : list of float
         Base quantity traded on each of the last complete days with a message, at most three, the
         oldest first.
+    bid_size, ask_size : float
+        Sizes of the book, or balances of a pool, exponentially weighted, base units; both 0 if
+        unknown.
+    issuance : list of [int, float, float]
+        By hour since 1970, the oldest first: the supply that it last stated (0 if it never did),
+        and what was redeemed in the hour; base units. At most 25 hours.
     """
 
     venue: str
@@ -124,6 +134,9 @@ class FeedState(msgspec.Struct):
     day: int = 0
     day_volume: float = 0.0
     days: list[float] = []
+    bid_size: float = 0.0
+    ask_size: float = 0.0
+    issuance: list[tuple[int, float, float]] = []
 
     @property
     def name(self) -> str:
@@ -172,6 +185,41 @@ class FeedState(msgspec.Struct):
         self.fresh = us
         self.n += 1
         return True
+
+    def observe_sizes(self, bid: float, ask: float) -> None:
+        """Update the sizes of the book or the balances of the pool, base units."""
+        if bid + ask <= 0.0:
+            return
+        rate = SIZE_RATE if self.bid_size + self.ask_size > 0.0 else 1.0
+        self.bid_size += (bid - self.bid_size) * rate
+        self.ask_size += (ask - self.ask_size) * rate
+
+    def observe_issuance(self, us: int, supply: float | None, redeemed: float | None) -> None:
+        """Update the stated supply, and add what was redeemed since the last message."""
+        hour = us // HOUR
+        last = self.issuance[-1] if self.issuance else (hour, 0.0, 0.0)
+        if hour < last[0]:
+            return
+        stated = last[1] if supply is None else supply
+        within = last[2] if hour == last[0] else 0.0
+        kept = self.issuance[:-1] if self.issuance and hour == last[0] else self.issuance
+        self.issuance = [*kept[1 - ISSUANCE_HOURS :], (hour, stated, within + (redeemed or 0.0))]
+
+    def imbalance(self) -> float | None:
+        """Return the share by which more is offered than asked for; ``None`` if unknown."""
+        both = self.bid_size + self.ask_size
+        return (self.ask_size - self.bid_size) / both if both > 0.0 else None
+
+    def redemption(self, us: int) -> tuple[float | None, float | None]:
+        """Return the share of the supply that is gone since 24 hours, and that was redeemed."""
+        least = us // HOUR - ISSUANCE_HOURS + 1
+        recent = [each for each in self.issuance if each[0] >= least]
+        stated = [supply for _, supply, _ in recent if supply > 0.0]
+        if not stated:
+            return None, None
+        before = max(stated)
+        redeemed = sum(amount for _, _, amount in recent)
+        return max(0.0, 1.0 - recent[-1][1] / before), min(1.0, redeemed / before)
 
     def _count_volume(self, day: int, volume: float) -> None:
         """Add a traded quantity to its day."""

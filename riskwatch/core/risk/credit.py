@@ -342,8 +342,19 @@ def credit_rating(subject: str, row: CreditRow | None, reference: Reference) -> 
     return ratings[-1] if ratings else reference.party(subject).rating
 
 
-def latest_attestation(row: CreditRow | None) -> CreditItem | None:
-    """Return the latest attestation that states a ratio, of any source."""
+def latest_attestation(
+    row: CreditRow | None, config: RiskConfig | None = None
+) -> CreditItem | None:
+    """Return the latest attestation that states a ratio.
+
+    It may be of any source; with `config`, it is of a source whose word alone confirms news.
+    """
     items = [] if row is None else row.items
-    stated = [i for i in items if i.kind == "attestation" and i.ratio is not None]
+    stated = [
+        i
+        for i in items
+        if i.kind == "attestation"
+        and i.ratio is not None
+        and (config is None or config.news_weight(i.source) >= 1.0)
+    ]
     return max(stated, key=lambda i: i.us if i.as_of is None else i.as_of, default=None)

@@ -184,8 +184,9 @@ class ScoreCollector:
             From :meth:`ask`, at this tick.
         inputs : str
             The inputs of the scope, and its state. If they are other ones than when scores were
-            last due, every score that differs from the published one is published. If not, a score
-            is published if it moved by `SCORE_MOVE` or `SEVERITY_MOVE`, or has another authority.
+            last due, every score above shadow that differs from the published one is published. If
+            not, and for a shadow, a score is published if it moved by `SCORE_MOVE` or
+            `SEVERITY_MOVE`, or has another authority.
         decided : bool
             Whether a decision on the scope was made at this tick. Then scores are published that
             did not change, too.
@@ -246,12 +247,15 @@ def _place(scored: ModelScore) -> str:
 
 
 def _differs(scored: ModelScore, before: PublishedScore | None, *, is_changed: bool) -> bool:
-    """Whether a score differs from the published one: at all if inputs changed, else by a bound."""
+    """Whether a score differs from the published one: at all if inputs changed, else by a bound.
+
+    A shadow, which decides nothing, must differ by the bound in any case.
+    """
     if before is None or scored.authority != before.authority:
         return True
     moved = abs(scored.probability - before.probability)
     grown = abs(scored.severity - before.severity)
-    if is_changed:
+    if is_changed and scored.cap is not State.NORMAL:
         return moved > 0.0 or grown > 0.0
     return moved >= SCORE_MOVE or grown >= SEVERITY_MOVE
 
@@ -586,7 +590,7 @@ class Evaluator:
                 fresh=fresh,
                 out=sent,
                 is_scored="deviation_bp" in features,
-                labelled=row.reading.fiat_path and quality is not Quality.UNKNOWN,
+                labelled=_can_be_labelled(row, quality),
                 inputs=f"{row.reading.observations}|{row.reading.cause}",
                 is_foreign=not is_known and scope not in state.scopes,
             )
@@ -714,6 +718,15 @@ def unpriced_features(state: RiskState, unvalued: dict[str, bool]) -> dict[str, 
     for name, sent in unvalued.items():
         found[name] = {"unpriced": float(not sent), "unrecognised": float(sent)}
     return found
+
+
+def _can_be_labelled(row: AssetRow, quality: Quality) -> bool:
+    """Whether the measure of an asset is reliable enough for a label.
+
+    Without a path to fiat, the pair with another coin gives it, if a listed venue quotes the pair.
+    """
+    seen = row.reading
+    return quality is not Quality.UNKNOWN and (seen.fiat_path or seen.venues > 0)
 
 
 def _named(limit_features: dict[str, Features], kind: str) -> dict[str, None]:

@@ -12,7 +12,7 @@ from math import log2
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import DAY, MINUTE, SECOND
-from riskwatch.core.enums import Quality, State
+from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.money import quantise
 from riskwatch.core.risk.baseline import Baseline
 from riskwatch.core.risk.credit import (
@@ -29,6 +29,7 @@ from riskwatch.core.risk.exposure import (
     price_of,
     value_of,
 )
+from riskwatch.core.risk.history import PriceHistory, level_of, surge
 from riskwatch.core.risk.limits import LIMIT_FEATURES
 from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET
@@ -38,7 +39,14 @@ if TYPE_CHECKING:
 
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.state import AssetRow, CreditRow, PartyRow, RiskState, VenueRow
+    from riskwatch.core.risk.state import (
+        AssetRow,
+        CreditItem,
+        CreditRow,
+        PartyRow,
+        RiskState,
+        VenueRow,
+    )
 
 
 TRAIL_STEP: Final = 5 * MINUTE
@@ -46,15 +54,21 @@ TRAIL_STEP: Final = 5 * MINUTE
 TRAIL_LENGTH: Final = 13
 """Number of marks that are kept: one hour."""
 
+MARKET_ASSET: Final = "BTC"
+"""Asset whose volatility stands for that of the market."""
+
 Features = dict[str, float]
 
 FEATURES: Final[dict[str, tuple[str, ...]]] = {
     ASSET: (
         "deviation_bp", "discount_bp", "premium_bp", "sd_bp", "vol_bp", "velocity_bp", "drift_bp",
         "missing_share", "breadth", "refuted", "peer_bp", "below_usual_bp", "usual_sd_bp",
-        "bleed_ratio", "issuer_failed_weight", "issuer_hacked_weight", "backing_failed_share",
-        "unpriced", "unrecognised",
-        *LIMIT_FEATURES,
+        "bleed_ratio", "drift_6h_bp", "drift_24h_bp", "vol_24h_bp", "vol_7d_bp", "deepest_24h_bp",
+        "deepest_7d_bp", "excess_7d_bp", "far_share", "peer_gap_bp", "btc_vol_24h_bp",
+        "dispersion_bp", "volume_surge", "depth_imbalance", "pool_imbalance", "supply_drop_share",
+        "redeemed_share", "issuer_failed_weight", "issuer_hacked_weight", "backing_failed_share",
+        "issuer_reserves_missing_share", "issuer_reserves_confirmed_share", "unpriced",
+        "unrecognised", *LIMIT_FEATURES,
     ),
     VENUE_ASSET: ("local_bp", "local_discount_bp", "local_premium_bp"),
     COUNTERPARTY: (
@@ -62,7 +76,8 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
         "withdrawals_pending", "withdrawals_failed", "overdue_count", "slippage_bp",
         "outflow_share", "failed_weight", "hacked_weight", "suspended_weight",
         "deposits_suspended_weight", "regulatory_weight", "suspended_parts",
-        "native_drawdown_share", "reserves_missing_share", "reserves_age_days", "rating_pd",
+        "native_drawdown_share", "reserves_missing_share", "reserves_confirmed_share",
+        "reserves_age_days", "rating_pd",
         *LIMIT_FEATURES,
     ),
     BOOK: LIMIT_FEATURES,
@@ -79,6 +94,22 @@ def record_trail(row: AssetRow, us: int) -> None:
     if row.trail and us // TRAIL_STEP == row.trail[-1][0] // TRAIL_STEP:
         return
     row.trail = [*row.trail[-(TRAIL_LENGTH - 1) :], (us, row.reading.deviation_bp)]
+
+
+def record_history(state: RiskState, row: AssetRow, name: str, us: int, *, pegged: bool) -> bool:
+    """Mark the history of a pegged asset or of BTC every five minutes; return whether it did."""
+    if not (pegged or name == MARKET_ASSET) or row.reading.cause is Cause.FEED:
+        return False  # the fault of one feed is no history of the coin
+    level = level_of(row.reading, pegged=pegged)
+    if level is None:
+        return False
+    history = state.histories.get(name)
+    if history is None:
+        history = state.histories[name] = PriceHistory(us, level)
+    elif us // TRAIL_STEP <= history.us // TRAIL_STEP:
+        return False
+    history.mark(us, level, row.reading.volume_usd)
+    return True
 
 
 def is_live(row: AssetRow | None, us: int) -> bool:
@@ -175,6 +206,7 @@ def asset_features(
             "refuted": float(len(seen.refute)),
             "peer_bp": peers[0] if peers else 0.0,
         }
+        out |= _telemetry_features(state, name, row, discounts)
         if row.base is not None:
             out |= _bleed_features(row.base, config)
     if known.issuer is not None:
@@ -187,7 +219,78 @@ def asset_features(
             for b in reference.party(known.issuer).backing
         )
         out["backing_failed_share"] = quantise(failed)
+        missing, confirmed = (_missing(latest_attestation(news, by)) for by in (None, config))
+        if missing is not None:
+            out["issuer_reserves_missing_share"] = missing
+        if confirmed is not None:
+            out["issuer_reserves_confirmed_share"] = confirmed
     return out
+
+
+def history_features(history: PriceHistory) -> dict[str, float]:
+    """Return the features of a pegged asset that depend on its history alone.
+
+    Changes and discounts are positive in the dangerous direction.
+
+    Examples
+    --------
+    >>> from riskwatch.core.clock import HOUR
+    >>> made = PriceHistory(0, 0.0)
+    >>> for n, level in enumerate((0.0, -5.0, -30.0)):
+    ...     made.mark(n * HOUR, level, 0.0)
+    >>> found = history_features(made)
+    >>> found["drift_6h_bp"], found["deepest_24h_bp"], found["far_share"]
+    (30.0, 30.0, 0.333333)
+    """
+    now = history.level
+    median = history.median()
+    return {
+        "drift_6h_bp": quantise(history.level_before(6) - now),
+        "drift_24h_bp": quantise(history.level_before(24) - now),
+        "vol_24h_bp": quantise(history.volatility(1)),
+        "vol_7d_bp": quantise(history.volatility(7)),
+        "deepest_24h_bp": quantise(history.deepest(1)),
+        "deepest_7d_bp": quantise(history.deepest(7)),
+        "excess_7d_bp": quantise(median - now),
+        "far_share": quantise(history.far_share()),
+    }
+
+
+def _telemetry_features(
+    state: RiskState, name: str, row: AssetRow, discounts: list[tuple[float, str]]
+) -> Features:
+    """Return what the history of a pegged asset, its markets and its issuance say."""
+    seen, out = row.reading, Features()
+    history = state.histories.get(name)
+    if history is not None:
+        cached = state.history_features.get(name)
+        if cached is None or cached[0] != history.us:
+            cached = state.history_features[name] = (history.us, history_features(history))
+        out |= cached[1]
+        doubled = surge(seen.volume_usd, history)
+        if doubled is not None:
+            out["volume_surge"] = doubled
+    others = [bp for bp, other in discounts if other != name]
+    if others:
+        out["peer_gap_bp"] = quantise(max(0.0, -seen.deviation_bp) - others[len(others) // 2])
+    market = state.histories.get(MARKET_ASSET)
+    if market is not None:
+        out["btc_vol_24h_bp"] = quantise(market.volatility(1))
+    measured = {
+        "dispersion_bp": seen.dispersion_bp,
+        "depth_imbalance": seen.depth_imbalance,
+        "pool_imbalance": seen.pool_imbalance,
+        "supply_drop_share": seen.supply_drop_share,
+        "redeemed_share": seen.redeemed_share,
+    }
+    return out | {name: value for name, value in measured.items() if value is not None}
+
+
+def _missing(attestation: CreditItem | None) -> float | None:
+    """Return the share of reserves that an attestation says is missing; ``None`` without one."""
+    if attestation is None or attestation.ratio is None:
+        return None
+    return quantise(max(0.0, 1.0 - attestation.ratio))
 
 
 def _bleed_features(base: Baseline, config: RiskConfig) -> Features:
@@ -273,7 +376,7 @@ def counterparty_features(
     for feature, kinds in _NEWS:
         out[feature] = quantise(news_weight(news, kinds, config))
     out["suspended_parts"] = float(len(named_parts(news, "withdrawals_suspended")))
-    return out | _market_view(state, name, news, us, reference)
+    return out | _market_view(state, name, news, us, config, reference)
 
 
 def has_business(party: PartyRow | None, state: RiskState, config: RiskConfig) -> bool:
@@ -360,7 +463,12 @@ def _outflow_features(party: PartyRow, state: RiskState) -> Features:
 
 
 def _market_view(
-    state: RiskState, name: str, news: CreditRow | None, us: int, reference: Reference
+    state: RiskState,
+    name: str,
+    news: CreditRow | None,
+    us: int,
+    config: RiskConfig,
+    reference: Reference,
 ) -> Features:
     """Return the features from the venue's token, its reserves and its rating."""
     out = Features()
@@ -373,6 +481,9 @@ def _market_view(
         since = reserves.us if reserves.as_of is None else reserves.as_of
         out["reserves_missing_share"] = quantise(max(0.0, 1.0 - reserves.ratio))
         out["reserves_age_days"] = quantise(max(0, us - since) / DAY)
+    confirmed = _missing(latest_attestation(news, config))
+    if confirmed is not None:
+        out["reserves_confirmed_share"] = confirmed
     grade = credit_rating(name, news, reference)
     if grade != "unrated":
         out["rating_pd"] = quantise(reference.pd_by_rating[grade])

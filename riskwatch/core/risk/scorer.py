@@ -107,6 +107,12 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Highest authority that evidence or operators may give it; `authority` if empty.
     options : dict
         Options of the model.
+    pipeline : tuple of dict
+        Of the model ``river``: the steps of its estimator. Each names a class of River under
+        ``use`` and its arguments.
+    pool : str
+        ``kind`` shares one model per target between all scopes of a kind, with a shift per scope;
+        empty gives every scope a model of its own.
     """
 
     model: str
@@ -114,6 +120,29 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     authority: str = "shadow"
     max_authority: str = ""
     options: dict[str, Any] = {}
+    pipeline: tuple[dict[str, Any], ...] = ()
+    pool: str = ""
+
+
+class DetectorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A detector of anomalies, whose score is a feature of all scopes of a kind.
+
+    Attributes
+    ----------
+    feature : str
+        Name of the feature, from 0 (usual) to 1.
+    scope_kind : str
+        Kind of scope. All scopes of the kind share the detector.
+    pipeline : tuple of dict
+        Steps of a River estimator, as in :class:`GenerationConfig`.
+    scales : dict of str to float
+        Its inputs, with the size at which each counts half.
+    """
+
+    feature: str
+    scope_kind: str = "asset"
+    pipeline: tuple[dict[str, Any], ...] = ()
+    scales: dict[str, float] = {}
 
 
 class EvidenceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -196,6 +225,8 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Settings of promotion and demotion.
     slippage : SlippageConfig
         Settings of the slippage model.
+    detectors : tuple
+        Detectors of anomalies.
     """
 
     targets: tuple[TargetConfig, ...] = ()
@@ -205,6 +236,7 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_scopes: int = 1_000
     evidence: EvidenceConfig = EvidenceConfig()
     slippage: SlippageConfig = SlippageConfig()
+    detectors: tuple[DetectorConfig, ...] = ()
 
 
 Explanation = tuple[dict[str, float], dict[str, float]]

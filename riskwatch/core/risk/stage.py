@@ -36,6 +36,7 @@ from riskwatch.core.risk.exposure import PRICED_SD_BP
 from riskwatch.core.risk.features import (
     held_assets,
     is_foreign_venue,
+    record_history,
     record_trail,
     update_peak,
 )
@@ -191,6 +192,9 @@ class RiskStage:
             before, row.reading, row.us = row.us, current, reading.us
             if current.live > 0:
                 record_trail(row, reading.us)
+                pegged = self.reference.asset(current.asset).peg is not None
+                if record_history(state, row, current.asset, reading.us, pegged=pegged):
+                    state.mark(f"history/{current.asset}")
                 if current.sd_bp < PRICED_SD_BP:
                     row.price, row.price_us = current.price_usd, reading.us
                     if current.asset in self._tokens:

@@ -21,6 +21,7 @@ row                                holds
 ``drill/<plan>``                   last due time of a planned drill
 ``advisory/<scope>``               trackers and result of advisory rules
 ``effect/<scope>``                 whether the present HALT of a scope took effect
+``history/<id>``                   marks of the price of a pegged asset or of BTC
 ``equity/firm``                    unitised equity of the firm, its high-water mark, what is held
 ``leg/<counterparty>/<way>/<id>``  leg of a transfer, and what became of it
 ``adjusted/<account>/<kind>``      adjustments of one day, and the open break
@@ -53,6 +54,7 @@ from riskwatch.core.readings import (
     RestingOrders,
 )
 from riskwatch.core.risk.baseline import Baseline
+from riskwatch.core.risk.history import PriceHistory
 from riskwatch.core.risk.legs import AdjustmentDay, LegIndex, LegRow
 from riskwatch.core.risk.tracker import RuleTracker
 from riskwatch.core.scopes import ASSET, COUNTERPARTY, parse
@@ -807,6 +809,7 @@ _TYPES: Final[dict[str, Any]] = {
     "equity": EquityRow,
     "leg": LegRow,
     "adjusted": AdjustmentDay,
+    "history": PriceHistory,
 }
 
 
@@ -848,6 +851,9 @@ class RiskState:
         self.adjustment_days: dict[str, AdjustmentDay] = {}
         self.leg_index: LegIndex | None = None
         """Index of the legs; ``None`` if it must be made again."""
+        self.histories: dict[str, PriceHistory] = {}
+        self.history_features: dict[str, tuple[int, dict[str, float]]] = {}
+        """Cached features of histories with the time of their last mark; not stored."""
         self.budget = AlertBudgetRow(0)
         self.meta = RiskMeta()
         self.version = 0
@@ -880,6 +886,7 @@ class RiskState:
             "equity": self.equities,
             "leg": self.legs,
             "adjusted": self.adjustment_days,
+            "history": self.histories,
         }
 
     def mark(self, row: str) -> None:

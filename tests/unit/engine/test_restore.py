@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from riskwatch.core.events import Fill, Transfer
+    from riskwatch.core.risk.scorer import DetectorConfig
 
 ASSET: Final = "asset:USDC"
 HISTORY_MINUTES: Final = 483
@@ -46,7 +47,7 @@ KINDS: Final = {
     *(f"ledger {kind}" for kind in LEDGER_KINDS),
     *(f"market {kind}" for kind in MARKET_KINDS),
     *(f"risk {kind}" for kind in (*RISK_KINDS, "meta", "budget")),
-    *(f"risk {SCORER_PREFIX}{kind}" for kind in (*MODEL_KINDS, "model")),
+    *(f"risk {SCORER_PREFIX}{kind}" for kind in (*MODEL_KINDS, "model", "pool", "detector")),
 }
 """Every kind of row of every stage."""
 LIMIT, LIMIT_SCOPE = "kraken", "counterparty:kraken"
@@ -60,12 +61,19 @@ def kind_of(stage: str, key: str) -> str:
     return f"{stage} {prefix}{name.partition('/')[0]}"
 
 
+def quick(detector: DetectorConfig) -> DetectorConfig:
+    """Return a detector with a window of twenty samples."""
+    steps = tuple({**step, "window_size": 20} for step in detector.pipeline)
+    return replace(detector, pipeline=steps)
+
+
 def pipeline() -> Pipeline:
     """Return all stages, with operators, a planned drill, an advisory rule and a small budget.
 
     The ledger has room for one loan, and forgets a silent counterparty within the history. The
     market forgets a silent feed after an hour, so that only the risk stage still knows it. A target
-    that waits for a label is stale after an hour, too.
+    that waits for a label is stale after an hour, too. Detectors have learned enough after twenty
+    samples.
     """
     config = bootstrap.configuration()
     risk = config.policy.risk
@@ -78,6 +86,7 @@ def pipeline() -> Pipeline:
     market = replace(config.policy.market, forget_s=3_600.0)
     models = config.policy.models
     models = replace(models, evidence=replace(models.evidence, stale_s=3_600.0))
+    models = replace(models, detectors=tuple(map(quick, models.detectors)))
     ledger_config = replace(
         config.policy.ledger, max_loans=1, transfer_retention_s=28_000, forget_s=28_000
     )

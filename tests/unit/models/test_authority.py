@@ -250,17 +250,27 @@ def test_a_command_that_cannot_be_is_refused(target: str, name: str, to: str, wh
 
 
 def test_a_target_that_waits_too_long_for_a_label_costs_a_step() -> None:
-    """After a month without a label nobody knows how good the model is: it is demoted."""
+    """A month of data that are trusted and too sparse for a label costs a step."""
     ensemble = Ensemble(config(rules(), anchored(authority="bounded")))
     state = ensemble.fresh()
     for day in range(32):
-        feed(ensemble, state, [(day * DAY, {"discount_bp": 10.0}, False)])
+        feed(ensemble, state, [(day * DAY, {"discount_bp": 10.0}, True)])
         changed = [c for c in ensemble.report(state, day * DAY) if isinstance(c, AuthorityChanged)]
         assert bool(changed) == (day == 31)
     assert [(c.generation, c.target, c.authority, c.reason) for c in changed] == [
         ("anchored", ONSET, "advisory", "stale")
     ]
     assert ensemble.report(state, 32 * DAY) == []
+
+
+def test_no_evidence_is_not_evidence_against() -> None:
+    """While labels cannot come, before any or after some, nothing is demoted for that."""
+    ensemble = Ensemble(config(rules(), anchored(authority="bounded")))
+    state = ensemble.fresh()
+    for day in range(70):
+        can = 5 <= day < 20
+        feed(ensemble, state, [(day * DAY, {"discount_bp": 10.0}, can)])
+        assert not [c for c in ensemble.report(state, day * DAY) if isinstance(c, AuthorityChanged)]
 
 
 def test_a_lower_ceiling_lowers_what_was_earned() -> None:

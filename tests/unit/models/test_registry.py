@@ -61,7 +61,7 @@ def test_what_is_built_in_is_found_by_name() -> None:
         (
             "",
             {},
-            "model '' is unknown: built in are adaptive, anchored, batch, frozen, rules, tape",
+            "model '' is unknown: built in are adaptive, anchored, batch, frozen, river, rules",
         ),
         ("Rules", {}, "model 'Rules' is unknown"),
         ("rules", {"scales": {}}, "model 'rules' refuses its options: .*scales"),

@@ -187,7 +187,8 @@ def test_counterparties_are_scored_and_our_exit_censors() -> None:
         d.tick(minute, market(minute, asset(), venues=[venue()]), held(minute, *there))
     scores = of(d.out, ScoreUpdated, "counterparty:kraken")
     assert {s.target for s in scores} == {"dislocation(75bp, 1h)", "withdrawal_stress(1, 6h)"}
-    assert {s.generation for s in scores} == {"rules", "anchored", "adaptive", "batch", "served"}
+    names = {"rules", "anchored", "adaptive", "batch", "pooled", "served"}
+    assert {s.generation for s in scores} == names
     pending = d.state.scorer.pending  # type: ignore[attr-defined] # the ladder's own state
     stress = pending["counterparty:kraken|withdrawal_stress(1, 6h)"]
     assert (stress.censored, stress.samples) == (2, [])
