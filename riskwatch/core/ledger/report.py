@@ -43,10 +43,8 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
             )
     for name in sorted(state.parties):
         party = state.parties[name]
-        if us > party.next_due:
-            out += _mark_overdue(parameters, party, us)
-        if us > party.next_repayment:
-            out += _mark_loans(party, us)
+        if us > min(party.next_due, party.next_repayment):
+            out += [*_mark_overdue(parameters, party, us), *_mark_loans(party, us)]
         if party.breaks:
             out += _reconcile(parameters, party, us)
         if party.wm // SWEEP_EVERY > party.swept // SWEEP_EVERY:
