@@ -277,6 +277,7 @@ class LedgerParty:
             self.cells
             or self.positions
             or self.transfers
+            or self.adjustments
             or self.trades
             or self.orders
             or self.loans
