@@ -363,6 +363,7 @@ def test_what_is_open_keeps_its_counterparty(more: msgspec.Struct | list[msgspec
     desk = Desk()
     facts = more if isinstance(more, list) else [more]
     desk.tell(*history(), *facts, tick(300), tick(2 * DAY), tick(5 * SILENT))
+    assert list(desk.state.parties) == ["ghost"]
     assert not gone(desk)
 
 

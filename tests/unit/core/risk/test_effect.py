@@ -327,6 +327,14 @@ def test_an_order_for_coins_of_a_group_adds_to_them() -> None:
     assert effect(stages, "issuer:circle").resting_usd == Decimal(40_000)
 
 
+def test_an_order_at_a_member_is_judged_by_both_its_legs() -> None:
+    """It sells the coin of the issuer, and has the issuer owe us BTC for it."""
+    stages = halted("issuer:circle", USDC="300000")
+    said = {"base": "USDC", "quote": "BTC", "side": "sell", "price": "0.00005", "order_id": "o2"}
+    stages.turn(100, order("o", 100, "20000", counterparty="circle", **said))
+    assert effect(stages, "issuer:circle").resting_usd == Decimal(20_000)
+
+
 @pytest.mark.parametrize("scope", ["trader:tom", "network:eth"])
 def test_a_halt_of_which_facts_tell_nothing_is_never_effective(scope: str) -> None:
     """Fills and orders name no trader and no network: the effect is unknown, and it is said."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from riskwatch.core.enums import Quality
+from riskwatch.core.enums import Quality, State
 from riskwatch.core.outputs import AssetValued, DataQualityRaised, KillSwitchChanged
 from riskwatch.core.risk.features import asset_quality
-from riskwatch.core.risk.state import PublishedScoresRow
+from riskwatch.core.risk.state import PublishedScoresRow, ScopeRow
 from tests.support.people import answer, command, people
 from tests.support.risk import Desk, asset, at, desk, held, market, of, venue
 
@@ -113,8 +113,7 @@ def test_counterparties_without_anything_are_forgotten(party: str, *, keeps: boo
         last = msgspec.structs.replace(last, flow=flow)
     d.tick(1, last)
     if party == "halted":
-        d.tell(command("ann", "halt", 2, f"counterparty:{party}"))
-        d.state.effects.clear()
+        d.state.scopes[f"counterparty:{party}"] = ScopeRow(State.WATCH, decision_id="d")
     d.tick(13 * DAY)
     assert party in d.state.parties
     d.state.drain()
