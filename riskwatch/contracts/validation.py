@@ -298,9 +298,9 @@ def _execution(event: events.Fill | events.FillCorrection) -> Refusal | None:
     if event.fee is not None and event.fee_asset is None:
         return _missing("fee_asset", "where there is a fee")
     # This is the hot path: a loop over names is twice as slow as this direct check.
-    if event.qty > ZERO and event.price > ZERO:
+    if event.qty > ZERO and event.price >= ZERO:
         return None
-    return check_positive(event, "qty", "price")
+    return check_positive(event, "qty") or check_not_negative(event, "price")
 
 
 def _fill(event: events.Fill) -> Refusal | None:
@@ -308,6 +308,19 @@ def _fill(event: events.Fill) -> Refusal | None:
     if refusal is None and event.reference_price is not None:
         return check_positive(event, "reference_price")
     return refusal
+
+
+def _fill_correction(event: events.FillCorrection) -> Refusal | None:
+    if event.fill_id is None and event.trade_id is None:
+        return _missing("one of trade_id and fill_id", "to name the trade")
+    changes = event.amended_qty is not None or event.amended_price is not None
+    if changes != (event.status == "amend"):
+        if not changes:
+            return _missing("one of amended_qty and amended_price", "where status is amend")
+        detail = "amended_qty and amended_price are for status amend, was bust"
+        return refuse(RejectReason.FIELD_RANGE, detail)
+    refusal = _execution(event) or check_positive(event, "amended_qty")
+    return refusal or check_not_negative(event, "amended_price")
 
 
 _INDEBTED: Final = ("margin", "derivatives", "unified")
@@ -425,7 +438,7 @@ def _no_check(_event: Event) -> Refusal | None:
 
 CHECKS: Final[dict[type[Event], Callable[[Any], Refusal | None]]] = {
     events.Fill: _fill,
-    events.FillCorrection: _execution,
+    events.FillCorrection: _fill_correction,
     events.Settlement: _no_check,
     events.Balance: _balance,
     events.Position: _position,

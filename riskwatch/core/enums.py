@@ -224,6 +224,20 @@ class QualityIssue(StrEnum):
     """A source sends facts under another spelling of a counterparty; they are not applied."""
     TABLE_FULL = "TABLE_FULL"
     """A writer has more names than there is room for; some of it is refused or removed."""
+    TRADE_CONFLICT = "TRADE_CONFLICT"
+    """Reports of one trade disagree, or a correction restates another trade; the later one is not
+    applied."""
+    TRADE_UNKNOWN = "TRADE_UNKNOWN"
+    """A correction names a trade that is not known; it has no effect until the trade is known."""
+    TRADE_TWICE = "TRADE_TWICE"
+    """Two sources report equal fills without a common trade id; both count."""
+    TRADE_OLD = "TRADE_OLD"
+    """A fill is older than the trade ids that are remembered, so it may be a repeat; it is not
+    applied."""
+    PRICE_ZERO = "PRICE_ZERO"
+    """A spot trade has the price zero; it counts."""
+    FILL_FORCED = "FILL_FORCED"
+    """The venue liquidated or deleveraged a position of ours."""
     GRAPH_DENSE = "GRAPH_DENSE"
     """The feeds of one writer link assets so densely that these have no value."""
 

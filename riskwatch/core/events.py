@@ -25,6 +25,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 Side = Literal["buy", "sell"]
 FillKind = Literal["spot", "perp", "future", "option"]
+FillCause = Literal["trade", "liquidation", "adl", "delivery", "expiry", "bust"]
 HoldingKind = Literal["custody", "margin", "collateral_posted", "loan"]
 WalletType = Literal["spot", "funding", "margin", "derivatives", "earn", "unified"]
 PositionSide = Literal["long", "short"]
@@ -126,9 +127,15 @@ class Event(
 class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
     """An execution. A spot fill changes balances; any other kind changes a position.
 
-    `qty` and `price` are positive; `fee` may be negative (a rebate). With `settles_at` in the
-    future the legs are unsettled until a :class:`Settlement` arrives. `wallet` is the venue's own
-    name of the wallet that it changes.
+    `qty` is positive, `price` is not negative; zero is the price of an option that expires without
+    value, of a deleveraging or of a gift. `fee` may be negative (a rebate). With `settles_at` in
+    the future the legs are unsettled until a :class:`Settlement` arrives.
+
+    `trade_id` is the venue's id of the trade, unique within counterparty, account and instrument
+    (or pair). Reports with one trade id are one trade, whatever source and `event_id` they have.
+    `cause` says why the trade happened; without it nothing is known about that.
+
+    `wallet` is the venue's own name of the wallet that it changes.
     """
 
     counterparty: Name
@@ -148,15 +155,22 @@ class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
     order_id: Id | None = None
     liquidity: Literal["maker", "taker"] | None = None
     wallet: Name | None = None
+    trade_id: Id | None = None
+    cause: FillCause | None = None
 
 
 class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_correction"):
-    """A bust: the venue cancels a trade. It restates the cancelled fill, as venues' reports do."""
+    """A correction: the venue cancels a trade (`bust`) or changes it (`amend`).
+
+    It names the trade by `trade_id`, or by `fill_id`, the `event_id` of its fill. It restates the
+    fill as it is in force; `amended_qty` and `amended_price` are what an amendment makes of it. A
+    correction of a trade that is not known, or that restates another one, moves nothing.
+    """
 
     counterparty: Name
     account: Name
     book: Name
-    fill_id: Id
+    fill_id: Id | None = None
     base: Name
     quote: Name
     side: Side
@@ -168,6 +182,10 @@ class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_corre
     fee_asset: Name | None = None
     settles_at: Moment | None = None
     wallet: Name | None = None
+    trade_id: Id | None = None
+    status: Literal["bust", "amend"] = "bust"
+    amended_qty: Decimal | None = None
+    amended_price: Decimal | None = None
 
 
 class Settlement(Event, frozen=True, kw_only=True, gc=False, tag="settlement"):

@@ -78,7 +78,10 @@ def fold_positions(events: Iterable[Event]) -> dict[tuple[str, str, str, str], D
         context.prec = 400
         for key, anchor in anchors.items():
             total[key] += anchor.qty
+        filled = _filled(facts)
         for fact in facts:
+            if isinstance(fact, FillCorrection) and (_where(fact), fact.fill_id) not in filled:
+                continue
             if isinstance(fact, Fill | FillCorrection) and fact.kind != "spot":
                 key = (*_where(fact), fact.instrument or f"{fact.base}/{fact.quote}")
                 if key in anchors and fact.ts <= anchors[key].ts:
@@ -90,6 +93,11 @@ def fold_positions(events: Iterable[Event]) -> dict[tuple[str, str, str, str], D
 
 def _where(fact: Fill | FillCorrection | Settlement | Balance | Position | Loan) -> Where:
     return fact.book, fact.counterparty, fact.account
+
+
+def _filled(facts: list[Event]) -> set[tuple[Where, str | None]]:
+    """Return the places and ids of all fills: a correction of another one moves nothing."""
+    return {(_where(fact), fact.event_id) for fact in facts if isinstance(fact, Fill)}
 
 
 def _age(fact: Event) -> tuple[datetime, int, str]:
@@ -118,7 +126,12 @@ def _legs(fact: Fill | FillCorrection) -> list[tuple[str, Decimal]]:
 def _trades(
     facts: list[Event], deltas: Deltas, total: defaultdict[Key, Decimal], now: datetime | None
 ) -> None:
-    busts = {(_where(f), f.fill_id): f for f in facts if isinstance(f, FillCorrection)}
+    filled = _filled(facts)
+    busts = {
+        (_where(f), f.fill_id or ""): f
+        for f in facts
+        if isinstance(f, FillCorrection) and (_where(f), f.fill_id) in filled
+    }
     settlements: defaultdict[tuple[Where, str], list[Settlement]] = defaultdict(list)
     for fact in facts:
         if isinstance(fact, Settlement):

@@ -96,6 +96,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.contracts.schema": "exports JSON Schema and AsyncAPI; only its command needs it",
     "riskwatch.contracts.webhook": "documented for receivers, who import verify",
     "riskwatch.core.risk.renames": "what one start in a table's life does, apart from every tick",
+    "riskwatch.core.ledger.corrections": "checks of corrections, apart from the hot path of fills",
     "riskwatch.core.risk.effect": "judges halts by fills and orders, apart from rules",
     "riskwatch.core.alerting.dispatch": "when notifications are due; the notifier keeps alerts",
     "riskwatch.core.conflicts": "a tracker with rows of its own; the runner only asks it",

@@ -10,6 +10,8 @@ from riskwatch.core.bounds import NotNegative
 from riskwatch.core.ledger.holding import CHUNK_SPAN_S, MAX_CHUNK_DELTAS
 
 MIN_DELTAS: Final = 2 * MAX_CHUNK_DELTAS
+MIN_TRADE_MEMORY_S: Final = 30 * 86_400
+MIN_TRADE_IDS: Final = 512
 SOURCE_SHARE: Final = 4
 """One source has at most one in this many of the unlisted names of a collection."""
 FILL_HOLDINGS: Final = 3
@@ -61,6 +63,11 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_adjustments : int
         Maximum number of adjustments of one account that are known by their ids; the oldest give
         way to new ones.
+    max_trade_ids : int
+        Maximum number of trade ids that are remembered of one account. Beyond it the oldest are
+        forgotten, which is told; at least 512.
+    trade_memory_s : int
+        How long a trade id is remembered, seconds of event time; at least 30 days.
     old_s : int
         Live, a fact that arrives this long after its own time is old: it changes holdings, but a
         wait or a delay counts from its arrival, and its slippage is not learned; seconds.
@@ -87,6 +94,8 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_orders: int = 50_000
     max_loans: int = 8_192
     max_adjustments: int = 50_000
+    max_trade_ids: int = 1_000_000
+    trade_memory_s: int = 2_678_400
     old_s: int = 3_600
 
     def __post_init__(self) -> None:
@@ -98,10 +107,15 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("transfer_retention_s must not be shorter than late_window_s")
         if self.forget_s < self.transfer_retention_s:
             raise ValueError("forget_s must not be shorter than transfer_retention_s")
-        if self.old_s < 1:
-            raise ValueError(f"old_s must be at least 1, was {self.old_s}")
-        if self.max_deltas < MIN_DELTAS:
-            raise ValueError(f"max_deltas must be at least {MIN_DELTAS}, was {self.max_deltas}")
+        least = {
+            "trade_memory_s": MIN_TRADE_MEMORY_S,
+            "max_trade_ids": MIN_TRADE_IDS,
+            "old_s": 1,
+            "max_deltas": MIN_DELTAS,
+        }
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} must be at least {bound}, was {getattr(self, name)}")
         if not 0.0 < self.slippage_weight <= 1.0:
             raise ValueError(f"slippage_weight must be in (0, 1], was {self.slippage_weight}")
         # With room for one of each, the first fact of a counterparty is never refused. A refusal

@@ -28,11 +28,16 @@ class FactRefusedError(Exception):
         The reason code.
     detail : str
         ``key=value`` pairs that describe the problem.
+    issue : QualityIssue, optional
+        The issue that the stage raises about the account of the fact.
     """
 
-    def __init__(self, reason: RejectReason, detail: str) -> None:
+    def __init__(
+        self, reason: RejectReason, detail: str, issue: QualityIssue | None = None
+    ) -> None:
         self.reason = reason
         self.detail = detail
+        self.issue = issue
         super().__init__(f"{reason}: {detail}")
 
 
@@ -44,6 +49,17 @@ def fact_too_late(detail: str) -> FactRefusedError:
 def fact_conflict(detail: str) -> FactRefusedError:
     """Return the refusal of a fact that contradicts an earlier one of the same identity."""
     return FactRefusedError(RejectReason.FACT_CONFLICT, detail)
+
+
+def trade_conflict(detail: str) -> FactRefusedError:
+    """Return the refusal of a report or correction that contradicts what is known of a trade."""
+    issue = QualityIssue.TRADE_CONFLICT
+    return FactRefusedError(RejectReason.FACT_CONFLICT, detail, issue)
+
+
+def trade_old(detail: str) -> FactRefusedError:
+    """Return the refusal of a fill that is older than the trade ids that are remembered."""
+    return FactRefusedError(RejectReason.FACT_TOO_LATE, detail, QualityIssue.TRADE_OLD)
 
 
 def limit_reached(limit: str, value: int, share: int | None = None) -> FactRefusedError:
@@ -64,7 +80,7 @@ class LedgerParameters:
     """
 
     __slots__ = (
-        "config", "grace_us", "late_us", "live", "most", "old_us", "reconcile_abs",
+        "config", "grace_us", "late_us", "live", "memory_us", "most", "old_us", "reconcile_abs",
         "reconcile_rel", "reference", "retention_us",
     )  # fmt: skip
 
@@ -77,6 +93,7 @@ class LedgerParameters:
         self.old_us = config.old_s * SECOND
         self.late_us = config.late_window_s * SECOND
         self.retention_us = config.transfer_retention_s * SECOND
+        self.memory_us = config.trade_memory_s * SECOND
         self.most = config.max_deltas
         self.grace_us = config.reconcile_grace_s * SECOND
         self.reconcile_abs = Decimal(repr(config.reconcile_abs))
@@ -140,6 +157,19 @@ def no_room(event: LedgerEvent, subject: str, why: str) -> DataQualityRaised:
         detail="its facts about new names have no room and are dead letters: "
         f"{why} counterparty={event.counterparty}",
         cause=Cause.NONE,
+    )
+
+
+def execution_issue(
+    event: LedgerEvent, issue: QualityIssue, subject: str, detail: str
+) -> DataQualityRaised:
+    """Return an issue about the executions of an account, or about one trade."""
+    return DataQualityRaised(
+        **Origin(identity(event), event.ts).stamp(DataQualityRaised, f"{issue}|{subject}"),
+        issue=issue,
+        subject=subject,
+        detail=detail,
+        cause=Cause.COUNTERPARTY,
     )
 
 

@@ -23,6 +23,7 @@ from riskwatch.core.ledger.holding import (
     PositionTerms,
     ReportedAmount,
 )
+from riskwatch.core.ledger.memory import AccountExecutions
 from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
 from riskwatch.core.ledger.trades import TradeRow, trade_effect
 from riskwatch.core.readings import FillGroup, FillSlippage
@@ -97,6 +98,8 @@ BALANCE_KINDS: Final[tuple[str, ...]] = get_args(HoldingKind)
 """Kinds of holdings that a balance states."""
 EntityKey = tuple[str, str, str]
 """(book, account, id) of a trade or an order."""
+Route = tuple[LedgerHolding, LedgerHolding, LedgerHolding, AccountExecutions]
+"""Holdings of base, quote and fee that fills of one kind change, and what their account keeps."""
 
 
 class HoldingNames:
@@ -221,18 +224,24 @@ class LedgerParty:
         The same for adjustments.
     next_repayment : int
         Lower bound of the due times of loans that are not told as overdue, microseconds.
+    executions : dict of str to AccountExecutions
+        Latest fills and trade ids, by account.
+    awaiting, links, aliases : dict
+        Keys of trades: of those whose corrections wait, by the id of the fill or by account and
+        mark; of all with a trade id, by account and mark; by further ids of their fills. They
+        follow from the trades and are not stored.
     cell_horizon, trade_horizon, order_horizon, loan_horizon : int
         Newest event time of the entities that were dropped, microseconds. A fact up to this time
         about an unknown entity could contradict a dropped one, and is refused.
     """
 
     __slots__ = (
-        "adjustment_counts", "adjustment_horizons", "adjustments", "breaks", "by", "cell_horizon",
-        "cells", "changed", "dirty", "emitted", "flow", "heard", "key", "lines", "loan_horizon",
-        "loans", "name", "names", "next_due", "next_repayment", "order_horizon", "orders",
-        "overdue", "positions", "recent", "resting", "routes", "slippage_bp", "slips", "swept",
-        "trade_horizon", "trades", "transfer_counts", "transfer_horizons", "transfers", "unread",
-        "untold", "wm",
+        "adjustment_counts", "adjustment_horizons", "adjustments", "aliases", "awaiting", "breaks",
+        "by", "cell_horizon", "cells", "changed", "dirty", "emitted", "executions", "flow", "heard",
+        "key", "lines", "links", "loan_horizon", "loans", "name", "names", "next_due",
+        "next_repayment", "order_horizon", "orders", "overdue", "positions", "recent", "resting",
+        "routes", "slippage_bp", "slips", "swept", "trade_horizon", "trades", "transfer_counts",
+        "transfer_horizons", "transfers", "unread", "untold", "wm",
     )  # fmt: skip
 
     def __init__(self, name: str, dirty: DirtyRows) -> None:
@@ -268,7 +277,11 @@ class LedgerParty:
         self.next_due = LATER
         self.overdue = 0
         self.heard: dict[str, int] = {}
-        self.routes: dict[tuple[str, ...], tuple[LedgerHolding, LedgerHolding, LedgerHolding]] = {}
+        self.routes: dict[tuple[str, ...], Route] = {}
+        self.executions: dict[str, AccountExecutions] = {}
+        self.awaiting: dict[tuple[str, ...], EntityKey] = {}
+        self.links: dict[tuple[str, str], EntityKey] = {}
+        self.aliases: dict[EntityKey, EntityKey] = {}
 
     @property
     def has_entities(self) -> bool:
@@ -334,6 +347,40 @@ class LedgerParty:
         if not self.adjustment_counts[key[0]]:
             del self.adjustment_counts[key[0]]
         self.dirty[f"adjustment/{self.name}/{key[0]}/{key[1]}"] = None
+
+    def account(self, name: str) -> AccountExecutions:
+        """Return what is remembered of the executions of an account, created if new."""
+        account = self.executions.get(name)
+        if account is None:
+            account = self.executions[name] = AccountExecutions(self.name, name, self.dirty)
+        return account
+
+    def link_trade(self, key: EntityKey, trade: TradeRow) -> None:
+        """Make a trade found by its other names; called again after each change."""
+        names: list[tuple[str, ...]] = [key]
+        for fill_id in trade.fill_ids:
+            self.aliases[key[0], key[1], fill_id] = key
+            names.append((key[0], key[1], fill_id))
+        if trade.mark:
+            self.links[key[1], trade.mark] = key
+            names.append((key[1], trade.mark))
+        for name in names:
+            if trade.waits:
+                self.awaiting[name] = key
+            else:
+                self.awaiting.pop(name, None)
+
+    def drop_trade(self, key: EntityKey) -> TradeRow:
+        """Forget a trade, and return it."""
+        trade = self.trades.pop(key)
+        self.dirty[f"trade/{self.name}/{'/'.join(key)}"] = None
+        self.awaiting.pop(key, None)
+        self.links.pop((key[1], trade.mark), None)
+        self.awaiting.pop((key[1], trade.mark), None)
+        for fill_id in trade.fill_ids:
+            self.aliases.pop((key[0], key[1], fill_id), None)
+            self.awaiting.pop((key[0], key[1], fill_id), None)
+        return trade
 
     def line(self, key: HoldingKey) -> ReportedAmount:
         """Return the reported amount `key`, whose kind is its component, created if new."""

@@ -49,11 +49,12 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
             out += _reconcile(parameters, party, us)
         if party.wm // SWEEP_EVERY > party.swept // SWEEP_EVERY:
             reach, since = party.wm - parameters.late_us, party.wm - parameters.retention_us
-            _sweep(party, reach, since)
+            out += _sweep(parameters, party, us, reach, since)
+        out += _end_execution_issues(party, us)
         if _due(party, us):
             out.append(_reading(party, us))
         elif _is_forgettable(parameters, party, us):
-            _sweep(party, LATER, LATER)
+            out += _sweep(parameters, party, us, LATER, LATER)
             if not party.has_entities:
                 state.forget(party)
     return out
@@ -224,19 +225,48 @@ def _show(party: LedgerParty, line: ReportedAmount) -> None:
         party.dirty[line.key] = line if shown else None
 
 
-def _sweep(party: LedgerParty, reach: int, since: int) -> None:
+def _end_execution_issues(party: LedgerParty, us: int) -> list[LedgerOutput]:
+    """End issues about executions that did not occur again for a while."""
+    out: list[LedgerOutput] = []
+    for account in sorted(party.executions):
+        executions = party.executions[account]
+        for issue in executions.end_issues(us) if executions.issues else ():
+            subject = executions.subject(issue)
+            out.append(issue_resolved(f"tick/{us}", us, QualityIssue(issue), subject))
+    return out
+
+
+def _sweep_trades(
+    parameters: LedgerParameters, party: LedgerParty, since: int, us: int
+) -> list[LedgerOutput]:
+    """Drop finished trades and old trade ids; a correction that waited in vain is no issue more."""
+    out: list[LedgerOutput] = []
+    for key in sorted(party.trades):
+        trade = party.trades[key]
+        if trade.last_us() < since and not trade_effect(trade).open_legs:
+            party.trade_horizon = max(party.trade_horizon, trade.last_us())
+            if party.drop_trade(key).waits:
+                subject = f"{party.name}/{'/'.join(key)}"
+                issue = QualityIssue.TRADE_UNKNOWN
+                out.append(issue_resolved(f"tick/{us}", us, issue, subject))
+    for account in sorted(party.executions):
+        executions = party.executions[account]
+        executions.log.forget_before(since)
+        if executions.memory.forget_before(party.wm - parameters.memory_us):
+            executions.change()
+    return out
+
+
+def _sweep(
+    parameters: LedgerParameters, party: LedgerParty, us: int, reach: int, since: int
+) -> list[LedgerOutput]:
     """Fold deltas from before `reach`, and drop what is finished and older than `since`."""
     party.swept = party.wm
     party.dirty[party.key] = party
     _sweep_holdings(party, reach, since)
     sweep_transfers(party, since)
     sweep_adjustments(party, since)
-    for key in sorted(party.trades):
-        trade = party.trades[key]
-        if trade.last_us() < since and not trade_effect(trade).open_legs:
-            party.trade_horizon = max(party.trade_horizon, trade.last_us())
-            del party.trades[key]
-            party.dirty[f"trade/{party.name}/{'/'.join(key)}"] = None
+    out = _sweep_trades(parameters, party, since, us)
     for key in sorted(party.orders):
         order = party.orders[key]
         if not order.qty and order.snap[0] < reach:
@@ -249,6 +279,7 @@ def _sweep(party: LedgerParty, reach: int, since: int) -> None:
             party.loan_horizon = max(party.loan_horizon, loan.snap[0])
             del party.loans[loan_id]
             party.dirty[f"loan/{party.name}/{loan_id}"] = None
+    return out
 
 
 def _sweep_holdings(party: LedgerParty, reach: int, since: int) -> None:

@@ -22,7 +22,8 @@ from riskwatch.core.events import (
 )
 from riskwatch.core.ledger.adjustments import apply_adjustment
 from riskwatch.core.ledger.config import SOURCE_SHARE, LedgerConfig
-from riskwatch.core.ledger.fills import apply_bust, apply_fill, apply_settlement
+from riskwatch.core.ledger.corrections import apply_correction
+from riskwatch.core.ledger.fills import apply_fill, apply_settlement, tell_executions
 from riskwatch.core.ledger.movements import apply_transfer
 from riskwatch.core.ledger.outputs import (
     NOTHING_LISTED,
@@ -53,7 +54,7 @@ Handler = Callable[[LedgerParameters, LedgerParty, Any, int], list[LedgerOutput]
 
 _HANDLERS: dict[type, Handler] = {
     Fill: apply_fill,
-    FillCorrection: apply_bust,
+    FillCorrection: apply_correction,
     Settlement: apply_settlement,
     Balance: apply_balance,
     Position: apply_position,
@@ -137,6 +138,10 @@ class LedgerStage:
             return _HANDLERS[type(event)](self._parameters, party, event, micros(event.ts))
         except FactRefusedError as refusal:
             rejected: list[LedgerOutput] = [event_rejected(event, refusal)]
+            if refusal.issue is not None and isinstance(event, Fill | FillCorrection):
+                party, issue = state.parties[name], refusal.issue
+                told = tell_executions(self._parameters, party, event, issue, refusal.detail)
+                return told + rejected
             if refusal.reason is RejectReason.LIMIT_REACHED:
                 return self._note_refused(state, event, refusal.detail) + rejected
             return rejected

@@ -12,6 +12,7 @@ row                                                        holds
 ``deposit/<counterparty>/<id>``                            the same of a deposit
 ``adjustment/<counterparty>/<account>/<id>``               entry of the venue's ledger
 ``trade/<counterparty>/<book>/<account>/<id>``             fill, settlements, bust
+``executions/...``, ``fills/...``, ``traded/...``           :mod:`riskwatch.core.ledger.memory`
 ``heard/<counterparty>/<transfer or trade>/<id>``          when an old fact about it was heard
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
 ``loan/<counterparty>/<id>``                               latest snapshot
@@ -41,6 +42,7 @@ from riskwatch.core.ledger.holding import (
     LedgerHolding,
     LedgerHoldingRow,
 )
+from riskwatch.core.ledger.memory import ExecutionsRow, LoggedFill
 from riskwatch.core.ledger.party import (
     HeardRow,
     LedgerParty,
@@ -120,6 +122,8 @@ class LedgerState:
         """Drop a counterparty of which the last sweep left nothing but its own rows."""
         self.forgotten_us = max(self.forgotten_us, party.wm)
         self.dirty["forgotten/counterparties"] = ForgottenRow(self.forgotten_us)
+        for executions in party.executions.values():
+            executions.forget()
         del self.parties[party.name]
         self.counts = None
         self.dirty[party.key] = self.dirty[party.flow.key] = None
@@ -250,6 +254,25 @@ def _load_trade(state: LedgerState, rest: str, row: Row) -> None:
     party = state.party(name)
     trade = party.trades[key] = _decode(row, TradeRow)
     party.add_open_legs(key, trade, 1)
+    party.link_trade(key, trade)
+
+
+def _load_executions(state: LedgerState, rest: str, row: Row) -> None:
+    name, _, account = rest.partition("/")
+    state.party(name).account(account).restore(_decode(row, ExecutionsRow))
+
+
+def _load_fills(state: LedgerState, rest: str, row: Row) -> None:
+    name, account, number = rest.split("/")
+    log = state.parties[name].executions[account].log
+    log.restore(int(number), _decode(row, list[LoggedFill]))
+
+
+def _load_traded(state: LedgerState, rest: str, row: Row) -> None:
+    name, account, place = rest.split("/")
+    hour, _, number = place.partition(".")
+    memory = state.parties[name].executions[account].memory
+    memory.restore(int(hour), int(number), _decode(row, tuple[int, bytes]))
 
 
 def _load_order(state: LedgerState, rest: str, row: Row) -> None:
@@ -300,6 +323,9 @@ _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "deposit": _load_transfer,
     "adjustment": _load_adjustment,
     "trade": _load_trade,
+    "executions": _load_executions,
+    "fills": _load_fills,
+    "traded": _load_traded,
     "order": _load_order,
     "loan": _load_loan,
     "shown": _load_shown,

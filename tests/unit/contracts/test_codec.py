@@ -149,8 +149,10 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
     *[
         (name, {field: value}, R.FIELD_RANGE, field)
         for name, fields, value in [
-            ("fill", ("qty", "price", "reference_price"), "0"),
-            ("fill_correction", ("qty", "price"), "-1"),
+            ("fill", ("qty", "reference_price"), "0"),
+            ("fill", ("price",), "-0.01"),
+            ("fill_correction", ("qty", "price", "amended_qty", "amended_price"), "-1"),
+            ("fill_correction", ("amended_qty",), "0"),
             ("balance", ("locked", "borrowed"), "-0.1"),
             ("position", ("entry_price", "mark_price", "liquidation_price"), "-1"),
             ("transfer", ("amount",), "0"),
@@ -180,6 +182,15 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
     ("fill", {"instrument": GONE}, R.FIELD_MISSING, "instrument"),
     ("fill_correction", {"instrument": None}, R.FIELD_MISSING, "instrument"),
     ("fill_correction", {"fee_asset": GONE}, R.FIELD_MISSING, "fee_asset"),
+    ("fill_correction", {"fill_id": GONE, "trade_id": None}, R.FIELD_MISSING, "trade_id"),
+    ("fill_correction", {"status": GONE}, R.FIELD_RANGE, "amended_qty"),
+    (
+        "fill_correction",
+        {"amended_qty": GONE, "amended_price": GONE},
+        R.FIELD_MISSING,
+        "amended_qty",
+    ),
+    ("fill", {"cause": "gift"}, R.FIELD_TYPE, "cause"),
     ("credit", {"kind": "retraction", "retracts": GONE}, R.FIELD_MISSING, "retracts"),
     ("command", {"args": {"a": [[[[[[[[1]]]]]]]]}}, R.FIELD_RANGE, "args"),
     ("command", {"args": {"a": [1] * 256}}, R.FIELD_RANGE, "args"),

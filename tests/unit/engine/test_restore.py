@@ -180,7 +180,10 @@ def history() -> Iterator[Any]:
                 "w9", at(200), "requested", transfer_id="late", arrived=facts.at(at(476))
             )
         ],
-        478: [facts.fill("f2", at(478), base="USDC", qty="100", price="1")],
+        478: [
+            facts.fill("f2", at(478), base="USDC", qty="100", price="1"),
+            facts.fill("f3", at(478), qty="0.25", trade_id="7", source="backfill"),
+        ],
         479: [PartitionFault(micros(facts.at(at(479))), "ledger/2", "f" * 32, ["binance"])],
         480: [facts.loan("l0", at(480), "5", loan_id="no room")],
     }
@@ -221,6 +224,9 @@ def probe(request: str) -> Iterator[Any]:
             facts.loan("l2", at(first + 5), "0"),
             facts.adjustment("j2", at(442), "-7", kind="other", adjustment_id="j1"),
             facts.adjustment("j3", at(first + 5), "-7", kind="other"),
+            # A repeat of a trade, and the bust of a fill that bears no trade id.
+            facts.fill("f4", at(478), qty="0.25", trade_id="7", source="websocket"),
+            facts.bust("f5", at(first + 5), facts.fill("f2", 0, base="USDC", qty="100", price="1")),
         ],
         first + 6: [public(Credit, first + 6, "c2", subject="kraken", kind="withdrawals_resumed")],
     }

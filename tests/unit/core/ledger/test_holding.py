@@ -87,7 +87,7 @@ def test_a_fill_rewrites_a_chunk_and_not_the_whole_buffer() -> None:
     one = state.drain()
     assert sum(len(row or b"") for row in one.values()) < everything / 10
     kinds = sorted(key.split("/")[0] for key in one)
-    assert kinds == ["delta", "delta", "party"]
+    assert kinds == ["delta", "delta", "fills", "party"]
 
 
 def test_hot_holdings_reload_to_the_same_rows() -> None:
