@@ -70,8 +70,8 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
     ),
     events.FillCorrection: NamedFields(
         parties=("counterparty",),
-        assets={"base": ("qty",), "quote": (), "fee_asset": ("fee",)},
-        prices={_PAIR: ("price",)},
+        assets={"base": ("qty", "amended_qty"), "quote": (), "fee_asset": ("fee",)},
+        prices={_PAIR: ("price", "amended_price")},
     ),
     events.Settlement: NamedFields(parties=("counterparty",)),
     events.Balance: NamedFields(

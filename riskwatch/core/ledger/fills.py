@@ -467,13 +467,13 @@ def _change(
     event: Fill | FillCorrection | Settlement,
     before: TradeEffect,
     after: TradeEffect,
-    place: tuple[str, str],
+    where: tuple[str, str],
 ) -> None:
     """Apply the deltas that turn the effect `before` into the effect `after`.
 
-    `place` is the book and the wallet whose holdings change.
+    `where` is the book and the wallet whose holdings change.
     """
-    us, place = micros(event.ts), (place[0], event.account, place[1])
+    us, place = micros(event.ts), (where[0], event.account, where[1])
     coins = _difference(before.coins, after.coins)
     lots = _difference(before.lots, after.lots)
     cells = [(*place, asset, "custody") for asset, _, _ in coins]
