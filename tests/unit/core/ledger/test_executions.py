@@ -371,3 +371,15 @@ def test_a_correction_and_a_late_fee_reach_the_wallet_of_the_fill() -> None:
     assert refused(run([elsewhere], state)) == [RejectReason.FACT_CONFLICT]
     assert run([by_trade(bust("y", 5, late))], state) == []
     assert not any(each.amount() for each in cells.values())
+
+
+def test_a_counterparty_that_is_forgotten_leaves_no_row_of_executions() -> None:
+    """With an unlisted counterparty its trade ids and latest fills go."""
+    state = LedgerState()
+    trade = fill("a", 0, **WEB)
+    run([trade, bust("x", 1, trade), tick(60), tick(120)], state)
+    state.drain()
+    run([tick(50 * DAY), tick(100 * DAY)], state)
+    gone = {key.partition("/")[0] for key, row in state.drain().items() if row is None}
+    assert {"executions", "fills", "traded", "party"} <= gone
+    assert state.parties == {}
