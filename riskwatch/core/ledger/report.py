@@ -34,13 +34,7 @@ SWEEP_EVERY: Final = 5 * MINUTE
 
 def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> list[LedgerOutput]:
     """Process a tick at event time `us` for each counterparty, and return the outputs."""
-    out: list[LedgerOutput] = []
-    for source in sorted(state.refused):
-        if us - state.refused[source].us >= REFUSED_CLEAR:
-            state.note_refused(source, None)
-            out.append(
-                issue_resolved(f"tick/{us}", us, QualityIssue.TABLE_FULL, f"ledger:{source}")
-            )
+    out = _end_refusals(state, us)
     for name in sorted(state.parties):
         party = state.parties[name]
         if us > min(party.next_due, party.next_repayment):
@@ -57,6 +51,18 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
             out += _sweep(parameters, party, us, LATER, LATER)
             if not party.has_entities:
                 state.forget(party)
+    return out
+
+
+def _end_refusals(state: LedgerState, us: int) -> list[LedgerOutput]:
+    """End the issues of sources none of whose facts lacked room for a while."""
+    out: list[LedgerOutput] = []
+    for source in sorted(state.refused):
+        if us - state.refused[source].us >= REFUSED_CLEAR:
+            state.note_refused(source, None)
+            out.append(
+                issue_resolved(f"tick/{us}", us, QualityIssue.TABLE_FULL, f"ledger:{source}")
+            )
     return out
 
 
