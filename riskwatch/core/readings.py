@@ -368,6 +368,8 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         Share of its supply that is gone since 24 hours ago; ``None`` if nobody states the supply.
     redeemed_share : float or None
         Share of its supply that was redeemed within 24 hours; ``None`` if nobody states both.
+    at : list of str
+        Venues that are expected to quote it, sorted, while no feed of it is live; else empty.
     """
 
     asset: str
@@ -392,6 +394,7 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     pool_imbalance: float | None = None
     supply_drop_share: float | None = None
     redeemed_share: float | None = None
+    at: list[str] = []
 
 
 class VenueReading(msgspec.Struct, frozen=True, gc=False):

@@ -111,3 +111,16 @@ def test_an_uncrossed_book_is_no_issue(tmp_path: Path) -> None:
     assert seen.rows("SELECT value_usd FROM exposure_now WHERE asset = 'SOL'") == [("15050",)]
     assert seen.rows("SELECT 1 FROM data_quality WHERE issue = 'BOOK_CROSSED'") == []
     assert seen.rows("SELECT 1 FROM dead_letter") == []
+
+
+def test_two_venues_that_go_down_are_two_alerts(tmp_path: Path) -> None:
+    """Forty coins lose both their venues: the venues are told, at the severity of the effect."""
+    seen = Replayed(tmp_path, case("all_feeds_down"))
+    told = seen.rows("SELECT alert, severity, raised FROM alert ORDER BY alert")
+    assert told == [
+        ("counterparty:coinbase|data", "REDUCE", 1), ("counterparty:kraken|data", "REDUCE", 1),
+    ]  # fmt: skip
+    query = (
+        "SELECT COUNT(*) FROM killswitch_now WHERE effective = 'REDUCE' AND scope LIKE 'asset:%'"
+    )
+    assert seen.rows(query) == [(40,)]

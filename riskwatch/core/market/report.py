@@ -229,6 +229,7 @@ class FeedsByAsset:
     ) -> None:
         self.live: dict[str, list[tuple[str, FeedState, float]]] = {}
         self.expected: dict[str, int] = {}
+        self.venues: dict[str, dict[str, None]] = {}
         listed, reserved = reference.is_listed_venue, fit.reserved
         for key, sd in zip(fit.live, fit.edge_sd, strict=True):
             edge = state.edges[key]
@@ -242,6 +243,7 @@ class FeedsByAsset:
             for name in (edge.base, edge.quote):
                 if name not in reserved or listed(edge.venue):
                     self.expected[name] = self.expected.get(name, 0) + 1
+                    self.venues.setdefault(name, {})[edge.venue] = None
 
 
 def market_reading(
@@ -405,6 +407,7 @@ def _asset_reading(
         depth_imbalance=_imbalance(name, live, fit, pools=False),
         pool_imbalance=_imbalance(name, live, fit, pools=True),
         **_issuance(feeds.issuers.get(name, []), us),
+        at=[] if live else sorted(feeds.venues[name]),
     )
 
 

@@ -588,11 +588,20 @@ class DecisionMaker:
     def _data_alerts(
         self, row: ScopeRow, context: EvaluationContext, *, silenced: bool
     ) -> list[RiskOutput]:
-        """Raise or resolve the alert that a scope is restricted because data is missing."""
-        dark = row.effective is not row.state
+        """Raise or resolve the alert that a scope is restricted because data is missing.
+
+        One cause is one alert: the silence of venues is told of the venues, and not of each asset
+        that only they quote.
+        """
+        dark = row.effective is not row.state or bool(context.dependents)
         key = f"{context.scope}|data"
+        if dark and not row.dark_id and context.silent:
+            return []
         if dark and not row.dark_id and not silenced:
+            severity = strictest((row.effective, State.REDUCE))
             title = f"{context.scope}: no data, effective {row.effective.value}"
+            if context.dependents:
+                title += f"; so are {len(context.dependents)} scopes that only it has data of"
             stakes = context.stakes()
             reasons = [
                 _no_data_reason(row, context),
@@ -603,7 +612,7 @@ class DecisionMaker:
                 key,
                 context.scope,
                 title,
-                severity=State.WATCH,
+                severity=severity,
                 cause=Cause.FEED,
                 reasons=reasons,
                 stakes=stakes,

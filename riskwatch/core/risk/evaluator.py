@@ -339,6 +339,8 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
     is_foreign : bool
         Whether it is neither listed, held, limited nor restricted: its values are published, and it
         has no switch. Who invents names makes no scopes.
+    silent : sequence of str
+        As in :class:`~riskwatch.core.risk.explanation.EvaluationContext`.
     """
 
     scope: str
@@ -355,6 +357,7 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
     fault: str = ""
     inputs: str = ""
     is_foreign: bool = False
+    silent: Sequence[str] = ()
 
 
 class Evaluator:
@@ -506,6 +509,8 @@ class Evaluator:
             stakes=partial(self.stakes_calculator.on, state, tick, subject.scope),
             limits=state.binding_usages.get(subject.scope, {}),
             fault=subject.fault,
+            silent=subject.silent,
+            dependents=self._dependents(tick, subject.scope),
         )
         caps: dict[str, State] = {}
         scores = ScopeScores()
@@ -534,6 +539,9 @@ class Evaluator:
                 caps=caps,
             )
             made += self.scope_evaluator.conclude(state, tick, row, evaluation, context)
+            if row.effective is not row.state and not row.dark_id:
+                for venue in subject.silent:
+                    tick.dependents.setdefault(venue, []).append(subject.scope)
         inputs = f"{subject.inputs}|{context.quality}|{self._state(state, context.scope)}"
         decided = any(isinstance(each, DecisionMade) for each in made)
         yield from self.score_collector.publish(state, tick.us, scores, inputs, decided=decided)
@@ -543,6 +551,23 @@ class Evaluator:
             yield from self.advisory_evaluator.evaluate(
                 state, tick, context, subject.fresh, caps, advised
             )
+
+    @staticmethod
+    def _dependents(tick: TickContext, scope: str) -> list[str]:
+        """Return the scopes for which the alert of a silent venue stands."""
+        at = parse(scope)
+        return tick.dependents.get(at.name, []) if at.kind == COUNTERPARTY else []
+
+    def _silent_venues(self, state: RiskState, row: AssetRow, us: int) -> list[str]:
+        """Return the venues of an asset if all of them are silent as a whole, else nothing."""
+        venues = row.reading.at
+        dark = [
+            name
+            for name in venues
+            if name in self.reference.parties
+            and venue_quality(state.venues.get(name), us, self.config) is Quality.UNKNOWN
+        ]
+        return dark if len(dark) == len(venues) else []
 
     def _assets(
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
@@ -593,6 +618,7 @@ class Evaluator:
                 labelled=_can_be_labelled(row, quality),
                 inputs=f"{row.reading.observations}|{row.reading.cause}",
                 is_foreign=not is_known and scope not in state.scopes,
+                silent=self._silent_venues(state, row, tick.us),
             )
 
     def _asset_features(

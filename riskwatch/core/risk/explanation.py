@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,7 +37,9 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     `stakes` returns the exposure at stake; it is called only when needed, because it sums over all
     holdings. `scores` returns the explanation of each probability, by the name of its feature; it
     is called only when needed, too. `limits` has the limit behind each limit feature. `fault` says
-    why the holdings of the scope are not kept up to date; it is empty if they are.
+    why the holdings of the scope are not kept up to date; it is empty if they are. `silent` are the
+    venues whose silence is why the scope has no data: their alerts stand for it. `dependents` are
+    the scopes for which the alert of this one stands.
     """
 
     us: int
@@ -51,6 +53,8 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     scores: dict[str, Callable[[], Explanation]] = {}
     limits: Mapping[str, LimitUsage] = {}
     fault: str = ""
+    silent: Sequence[str] = ()
+    dependents: Sequence[str] = ()
 
     @property
     def origin(self) -> Origin:

@@ -54,6 +54,8 @@ class TickContext:
         self.elapsed = 0
         self.moving = False
         self.stakes: dict[str, ExposureAtStake] = {}
+        self.dependents: dict[str, list[str]] = {}
+        """Scopes that are restricted because a venue is silent, by venue."""
         self._exposures: Exposures | None = None
 
     def exposures(self, state: RiskState, reference: Reference) -> Exposures:

@@ -39,7 +39,7 @@ def test_what_is_held_there_is_reduced_at_once() -> None:
     said = "counterparty:kraken: ledger/3 stays down: what we have with kraken is not kept up"
     assert turned.reasons == [said]
     (raised,) = r.of(out, AlertRaised)
-    assert (raised.alert, raised.severity) == (f"{KRAKEN}|data", State.WATCH)
+    assert (raised.alert, raised.severity) == (f"{KRAKEN}|data", State.REDUCE)
     assert raised.exposure_usd > 0
     assert desk.tick(2) == []
 
