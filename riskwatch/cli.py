@@ -19,6 +19,7 @@ from riskwatch.commands import (
     dlq,
     doctor,
     fit,
+    history,
     init,
     killswitch,
     models,
@@ -54,6 +55,7 @@ app.command("import")(data.import_command)
 app.command("feeds")(data.feeds_command)
 app.command("fit")(fit.fit_command)
 app.command("exposure")(query.exposure_command)
+app.command("history")(history.history_command)
 app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
 app.command("verify")(audit.verify_decisions_command)

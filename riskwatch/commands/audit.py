@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_json
-from riskwatch.commands.replay import moment_of
+from riskwatch.commands.times import moment_of
 from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS, Head
 from riskwatch.contracts.signing import public_key_text

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from riskwatch.commands.db import DEFAULT, Database
-from riskwatch.core.clock import micros, rfc3339
+from riskwatch.commands.times import moment_of
+from riskwatch.core.clock import micros, moment, rfc3339
 from riskwatch.core.text import visible, visible_lines
 from riskwatch.store import queries
 from riskwatch.store.audit import audit_row
@@ -48,6 +49,9 @@ def exposure_command(
     by: Annotated[
         str, typer.Option("--by", help="counterparty, issuer, asset or book.")
     ] = "counterparty",
+    at: Annotated[
+        str | None, typer.Option("--at", help="As riskwatch said then, such as 2023-03-11T03:33Z.")
+    ] = None,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +59,12 @@ def exposure_command(
 
     By issuer, the rows look through to the backing of a coin, so they do not add up to a total.
     """
-    with queries.open_reader(database) as conn:
+    reader = (
+        queries.open_reader(database)
+        if at is None
+        else queries.open_reader_at(database, moment(moment_of("--at", at)))
+    )
+    with reader as conn:
         rows = queries.exposures(conn, by)
         totals = queries.exact_totals(conn, by)
     key = "party" if by == "issuer" else by
@@ -66,21 +75,23 @@ def exposure_command(
             if group == row[key] and row.get("level", "direct") == "direct"
         }
     if as_json:
-        _lines(rows)
+        print_lines(rows)
         return
     dollars = ["gross_usd", "net_usd", "long_usd", "short_usd"]
     names = [key, *(["level", "via", "share"] if by == "issuer" else []), *dollars]
     title = "Exposure by issuer, looked through: rows do not add up" if by == "issuer" else None
     body = [
         [
-            *(_cell(row[name], money=name in dollars) for name in names),
+            *(cell_text(row[name], money=name in dollars) for name in names),
             _quantities(row["quantities"]),
             str(row["unpriced_rows"] or ""),
-            _cell(row["ts"]),
+            cell_text(row["ts"]),
         ]
         for row in rows
     ]
-    _table([*names, "exact quantities", "unpriced", "as of"], body, numbers=dollars, title=title)
+    print_table(
+        [*names, "exact quantities", "unpriced", "as of"], body, numbers=dollars, title=title
+    )
 
 
 def alerts_command(
@@ -93,23 +104,23 @@ def alerts_command(
     with queries.open_reader(database) as conn:
         rows = queries.alerts(conn, all_of_them=all_of_them)
     if as_json:
-        _lines(rows)
+        print_lines(rows)
         return
     body = [
         [
             _state(row["severity"]),
-            _cell(row["title"]),
-            _cell(row["scope"]),
-            _cell(row["cause"]),
-            _cell(row["exposure_usd"], money=True),
-            _cell(row["opened_ts"]),
-            _cell(row["resolved_ts"]) or "open",
+            cell_text(row["title"]),
+            cell_text(row["scope"]),
+            cell_text(row["cause"]),
+            cell_text(row["exposure_usd"], money=True),
+            cell_text(row["opened_ts"]),
+            cell_text(row["resolved_ts"]) or "open",
             row["id"][:12],
         ]
         for row in rows
     ]
     names = ["severity", "title", "scope", "cause", "exposure_usd", "opened", "resolved", "id"]
-    _table(names, body, numbers=["exposure_usd"])
+    print_table(names, body, numbers=["exposure_usd"])
 
 
 def explain_command(
@@ -126,7 +137,7 @@ def explain_command(
         switches = queries.switches_of(conn, decision["id"]) if decision else []
         row = audit_row(conn, decision["id"]) if decision else None
     if as_json:
-        _lines([{"alert": alert, "decision": decision, "killswitch": switches}])
+        print_lines([{"alert": alert, "decision": decision, "killswitch": switches}])
         return
     lines = explain_alert(alert) if alert else []
     if alert and decision:
@@ -163,28 +174,28 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
         controls = queries.scope_controls(conn)
         advised = {row["scope"]: row for row in queries.advised_now(conn)}
     if as_json:
-        _lines(
+        print_lines(
             {**row, "people": controls.get(row["scope"]), "advised": advised.get(row["scope"])}
             for row in rows
         )
         return
     body = [
         [
-            _cell(row["scope"]),
+            cell_text(row["scope"]),
             _state(row["effective"]),
             _state(row["state"]),
-            _cell(", ".join(f"{each} {to}" for each, to in row["restriction"].items())),
-            *(_cell(row[name]) for name in ("effect", "quality", "cause")),
-            _cell("; ".join(row["reasons"])),
-            _cell(row["ts"]),
-            _cell(row["valid_until"]),
+            cell_text(", ".join(f"{each} {to}" for each, to in row["restriction"].items())),
+            *(cell_text(row[name]) for name in ("effect", "quality", "cause")),
+            cell_text("; ".join(row["reasons"])),
+            cell_text(row["ts"]),
+            cell_text(row["valid_until"]),
             row["decision_id"][:12],
             escape(_people(controls.get(row["scope"], {}))),
         ]
         for row in rows
     ]
     names = ["scope", "effective", "state", "restricts", "effect", "quality", "cause", "why"]
-    _table([*names, "since", "valid until", "decision", "people"], body)
+    print_table([*names, "since", "valid until", "decision", "people"], body)
     typer.echo(confirmation(until, datetime.now(UTC)))
     for row in advised.values():
         typer.echo(advised_line(row))
@@ -194,7 +205,7 @@ def advised_line(row: ResultRow) -> str:
     """Say what advisory rules would have set on a scope, and what holds."""
     return (
         f"advisory, binds nobody: {row['scope']} would be {row['state']}, not {row['in_force']}, "
-        f"by {row['rule']} ({row['id'][:12]}, {_cell(row['ts'])})"
+        f"by {row['rule']} ({row['id'][:12]}, {cell_text(row['ts'])})"
     )
 
 
@@ -209,7 +220,7 @@ def sql_command(
     with queries.open_reader(database) as conn:
         names, rows, more = run_user_query(conn, query, limit)
     if as_json:
-        _lines(dict(zip(names, row, strict=True)) for row in rows)
+        print_lines(dict(zip(names, row, strict=True)) for row in rows)
     else:
         show_rows(names, rows)
     if more:
@@ -218,7 +229,7 @@ def sql_command(
 
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows of a query as a table."""
-    _table(names, [[_cell(value) for value in row] for row in rows])
+    print_table(names, [[cell_text(value) for value in row] for row in rows])
 
 
 def show_json(row: Mapping[str, Any]) -> None:
@@ -226,7 +237,8 @@ def show_json(row: Mapping[str, Any]) -> None:
     typer.echo(msgspec.json.encode(_plain(dict(row))).decode())
 
 
-def _lines(rows: Iterable[ResultRow]) -> None:
+def print_lines(rows: Iterable[ResultRow]) -> None:
+    """Print rows as NDJSON."""
     for row in rows:
         show_json(row)
 
@@ -239,7 +251,8 @@ def _plain(value: Any) -> Any:
     return queries.json_value(value)
 
 
-def _cell(value: Any, *, money: bool = False) -> str:
+def cell_text(value: Any, *, money: bool = False) -> str:
+    """Return a value as a cell of a printed table shows it."""
     if value is None:
         return ""
     if money:
@@ -278,13 +291,14 @@ def _state(state: str) -> str:
     return f"[{colour}]{state}[/]" if colour else escape(state)
 
 
-def _table(
+def print_table(
     names: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
     numbers: Sequence[str] = (),
     title: str | None = None,
 ) -> None:
+    """Print rows as a table, as wide as the terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PIPED)

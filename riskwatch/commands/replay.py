@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.commands.times import moment_of
 from riskwatch.config.toml import parse_duration
-from riskwatch.core.clock import SECOND, micros
+from riskwatch.core.clock import SECOND
 from riskwatch.engine.publish import NdjsonPublisher, NullPublisher
 from riskwatch.engine.replay import BATCH, ReplayJob, ReplayLimits, replay_files, stop_on_signals
 from riskwatch.errors import RiskwatchError
@@ -125,30 +125,6 @@ def tick_width(text: str) -> int:
     if width < SECOND:
         raise RiskwatchError(f"--tick must be at least 1s, was {text!r}")
     return width
-
-
-def moment_of(option: str, text: str) -> int:
-    """Return the microseconds of a time with its zone.
-
-    Raises
-    ------
-    RiskwatchError
-        If it is not one.
-
-    Examples
-    --------
-    >>> moment_of("--until", "1970-01-01T00:00:01Z")
-    1000000
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise RiskwatchError(
-            f"{option} must be a time with its zone, as 2023-03-11T03:13:00Z, was {text!r}"
-        )
-    return micros(moment)
 
 
 @contextmanager

@@ -46,6 +46,7 @@ from riskwatch.core.outputs import (
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
 from riskwatch.store.drills import DRILL_SIGNAL
+from riskwatch.store.history import TRACKED, TrackedTable, write_history
 from riskwatch.store.projections import (
     ALERT,
     DATA_QUALITY,
@@ -308,6 +309,7 @@ class ProjectedRows:
 
     latest: dict[LatestTable, dict[Row, Row | None]] = field(default_factory=dict)
     logs: dict[LogTable, list[Row]] = field(default_factory=dict)
+    history: dict[TrackedTable, list[tuple[Row, bool]]] = field(default_factory=dict)
     episodes: list[Any] = field(default_factory=list)
 
     def write(self, conn: Connection) -> None:
@@ -317,6 +319,8 @@ class ProjectedRows:
             remove(conn, latest.table, [key for key, row in rows.items() if row is None])
         for log, lines in self.logs.items():
             append(conn, log.table, lines)
+        for tracked, told in self.history.items():
+            write_history(conn, tracked, told)
 
 
 def fold(outputs: Iterable[Output]) -> ProjectedRows:
@@ -343,4 +347,6 @@ def fold(outputs: Iterable[Output]) -> ProjectedRows:
                 closed = target.closes is not None and target.closes(output)
                 rows = folded.latest.setdefault(target, {})
                 rows[row[: target.width]] = None if closed else row
+                if (tracked := TRACKED.get(target.table.name)) is not None:
+                    folded.history.setdefault(tracked, []).append((row, closed))
     return folded

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import column, func, or_, select, table, true
+from sqlalchemy import column, create_engine, func, or_, select, table, true
+from sqlalchemy.pool import StaticPool
 
 from riskwatch.core.enums import HaltEffect, State
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
@@ -27,7 +28,8 @@ from riskwatch.core.scopes import (
 )
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import open_engine, translate_errors
-from riskwatch.store.migrate import require_current
+from riskwatch.store.history import copy_at, first_moment
+from riskwatch.store.migrate import require_current, upgrade
 from riskwatch.store.projections import (
     ADVISORY_LOG,
     ALERT,
@@ -44,7 +46,7 @@ from riskwatch.store.projections import (
     SCOPE_CONTROL,
     SCORE,
 )
-from riskwatch.store.reference import REF_ASSET, REF_PARTY
+from riskwatch.store.reference import REF_ASSET, REF_BACKING, REF_PARTY
 from riskwatch.store.state_rows import current_row
 from riskwatch.store.truth import HEARTBEAT
 from riskwatch.store.types import UtcTime, time_text
@@ -230,6 +232,34 @@ def open_reader(url: str) -> Iterator[Connection]:
             yield conn
     finally:
         engine.dispose()
+
+
+@contextmanager
+def open_reader_at(url: str, ts: datetime) -> Iterator[Connection]:
+    """Open what a database said at `ts`, as a database of its own in memory.
+
+    Its tables of latest rows hold the rows of `ts`, so every view and query about them works as it
+    does now. Reference data is that of now. Other tables are empty.
+
+    Raises
+    ------
+    StoreError
+        As :func:`open_reader`, and if the history begins later.
+    """
+    with open_reader(url) as source:
+        begins = first_moment(source)
+        if begins is None or ts < begins:
+            since = "is empty" if begins is None else f"begins at {time_text(begins)}"
+            raise StoreError(f"nothing is known of {time_text(ts)}: the history {since}")
+        engine = create_engine("sqlite://", poolclass=StaticPool)
+        try:
+            upgrade(engine)
+            with engine.begin() as target:
+                copy_at(source, target, ts, (REF_ASSET, REF_PARTY, REF_BACKING))
+            with engine.connect() as conn:
+                yield conn
+        finally:
+            engine.dispose()
 
 
 def exposures(conn: Connection, by: str) -> list[ResultRow]:

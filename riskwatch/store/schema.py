@@ -8,6 +8,7 @@ from riskwatch.store import (
     clients,
     drills,
     headroom,
+    history,
     notifications,
     projections,
     reference,
@@ -17,6 +18,6 @@ from riskwatch.store import (
 from riskwatch.store.types import METADATA
 
 __all__ = [
-    "METADATA", "audit", "checkpoints", "clients", "drills", "headroom", "notifications",
+    "METADATA", "audit", "checkpoints", "clients", "drills", "headroom", "history", "notifications",
     "projections", "reference", "scoreboard", "truth",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, ResumePoint, StreamOffset
 from riskwatch.store.engine import headers_from, headers_text, refusing_content, translate_errors
+from riskwatch.store.history import prune as prune_history
 from riskwatch.store.lease import hold_lease, raise_epoch
 from riskwatch.store.project import fold, write_episodes
 from riskwatch.store.state_rows import load_rows
@@ -99,7 +100,7 @@ FIRST: Final = 1
 """Number of the first output and journal entry; 0 means that nothing was published yet."""
 _P: Final = WORKER_PROGRESS.c
 _PROGRESS: Final = (
-    select(_P.next_seq, _P.next_journal, _P.read)
+    select(_P.next_seq, _P.next_journal, _P.read, _P.us)
     .select_from(LEASE.outerjoin(WORKER_PROGRESS, LEASE.c.worker == _P.worker))
     .where(LEASE.c.worker == bindparam("w"))
 )
@@ -192,7 +193,7 @@ def _resume(conn: Connection, worker: str, epoch: int, row_format: RowFormat) ->
 
 def _write(conn: Connection, batch: Batch, row_format: RowFormat) -> None:
     w = batch.worker
-    next_seq, next_journal = _fence(conn, batch)
+    next_seq, next_journal, last_us = _fence(conn, batch)
     # An earlier try may have written a part; its sequence numbers show which.
     outputs = [s for s in batch.outputs if s.seq >= next_seq]
     forwards = [f for f in batch.forwards if f.seq >= next_seq]
@@ -218,6 +219,8 @@ def _write(conn: Connection, batch: Batch, row_format: RowFormat) -> None:
     folded = fold(s.output for s in outputs)
     folded.write(conn)
     write_episodes(conn, w, folded.episodes)
+    if batch.us // DAY > last_us // DAY:
+        prune_history(conn, moment(batch.us))
     write_audit(conn, w, outputs)
     _relay(conn, batch, next_seq)
     c = batch.counts
@@ -228,18 +231,21 @@ def _write(conn: Connection, batch: Batch, row_format: RowFormat) -> None:
     upsert(conn, WORKER_PROGRESS, [(w, *progress, ENGINE, row_format.number)])
 
 
-def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
-    """Hold the lease until the end of the transaction; return (next output, next journal)."""
+def _fence(conn: Connection, batch: Batch) -> tuple[int, int, int]:
+    """Hold the lease until the end of the transaction.
+
+    Return the next number of an output and of a journal entry, and the event time reached.
+    """
     hold_lease(conn, batch.worker, batch.epoch)
     found = conn.execute(_PROGRESS, {"w": batch.worker}).one()
     if found.read is None:
-        return FIRST, FIRST
+        return FIRST, FIRST, batch.us
     if batch.counts.read < found.read:
         raise StoreError(
             f"{batch.worker}: the batch ends at record {batch.counts.read}, but {found.read} "
             "are already stored"
         )
-    return found.next_seq, found.next_journal
+    return found.next_seq, found.next_journal, found.us
 
 
 def _relay(conn: Connection, batch: Batch, next_seq: int) -> None:

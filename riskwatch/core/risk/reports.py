@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from riskwatch.core.clock import MINUTE, SECOND, micros, moment
 from riskwatch.core.enums import Cause, Quality, QualityIssue
@@ -27,7 +28,7 @@ from riskwatch.core.outputs import (
 from riskwatch.core.readings import Holding
 from riskwatch.core.risk.exposure import price_of, valuation_of
 from riskwatch.core.risk.marks import is_unrecognised
-from riskwatch.core.risk.state import LastReported, LimitRow
+from riskwatch.core.risk.state import LastReported, LimitRow, Valuation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,10 @@ ReportOutput = (
 )
 
 
+PRICE_STEP: Final = 0.001
+"""Share by which a price must move before a holding whose amount stays is valued again."""
+
+
 def exposures_changed(
     state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig, reference: Reference
 ) -> Iterator[ReportOutput]:
@@ -63,6 +68,7 @@ def exposures_changed(
         gone.pop(key, None)
         found = valuation_of(h.asset, state, us)
         by = _valued_by(h.asset, found, state, reference)
+        found = _steady(found, row.shown.get(key), h.amount, by)
         shown = LastReported(h.amount, None if found is None else found.price, us, by, h.confirmed)
         if not _due(row.shown.get(key), shown, config):
             continue
@@ -132,7 +138,9 @@ def _positions_changed(
         place = position_place(p.account, p.wallet, p.side)
         key = f"{p.book}/{place}/{p.instrument}"
         found = valuation_of(p.base, state, us)
-        by, price = ("", None) if found is None else (found.by, found.price)
+        by = "" if found is None else found.by
+        found = _steady(found, row.positions_shown.get(key), p.qty, by)
+        price = None if found is None else found.price
         shown = LastReported(p.qty, price, us, by, p.confirmed)
         if not _due(row.positions_shown.get(key), shown, config):
             continue
@@ -161,10 +169,22 @@ def _positions_changed(
         )
 
 
+def _steady(
+    found: Valuation | None, before: LastReported | None, amount: Decimal, by: str
+) -> Valuation | None:
+    """Return a valuation at the reported price, if only the price changed, and little."""
+    if found is None or before is None or before.price is None:
+        return found
+    moved = abs(found.price - before.price) >= PRICE_STEP * abs(before.price)
+    if moved or (before.amount, before.by) != (amount, by):
+        return found
+    return replace(found, price=before.price)
+
+
 def _due(shown: LastReported | None, now: LastReported, config: RiskConfig) -> bool:
     """Whether a holding is due.
 
-    It is if its amount or what values it changed; if its price changed and enough time passed; or
+    It is if its amount or what values it changed; if its price moved and enough time passed; or
     if it was confirmed again and somewhat less time passed.
     """
     if shown is None:
@@ -172,8 +192,10 @@ def _due(shown: LastReported | None, now: LastReported, config: RiskConfig) -> b
     if (shown.amount, shown.by) != (now.amount, now.by):
         return True
     passed = now.us - shown.us
-    if shown.price != now.price:
-        return passed >= config.revalue_s * SECOND or now.price is None or shown.price is None
+    if shown.price != now.price and (now.price is None or shown.price is None):
+        return True
+    if shown.price != now.price and passed >= config.revalue_s * SECOND:
+        return True
     return shown.confirmed != now.confirmed and passed >= config.report_s * SECOND
 
 
