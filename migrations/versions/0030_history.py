@@ -12,17 +12,18 @@ from alembic import op
 from riskwatch.store import types
 
 revision = "0030"
-down_revision = "0024"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 
 TABLES: dict[str, tuple[int, tuple[sa.Column[Any], ...]]] = {
     "exposure": (
-        5,
+        6,
         (
             sa.Column("book", sa.Text(), nullable=False),
             sa.Column("counterparty", sa.Text(), nullable=False),
             sa.Column("account", sa.Text(), nullable=False),
+            sa.Column("wallet", sa.Text(), nullable=False),
             sa.Column("asset", sa.Text(), nullable=False),
             sa.Column("component", sa.Text(), nullable=False),
             sa.Column("amount", types.ExactDecimal(), nullable=False),
@@ -32,11 +33,13 @@ TABLES: dict[str, tuple[int, tuple[sa.Column[Any], ...]]] = {
         ),
     ),
     "position": (
-        4,
+        6,
         (
             sa.Column("book", sa.Text(), nullable=False),
             sa.Column("counterparty", sa.Text(), nullable=False),
             sa.Column("account", sa.Text(), nullable=False),
+            sa.Column("wallet", sa.Text(), nullable=False),
+            sa.Column("side", sa.Text(), nullable=False),
             sa.Column("instrument", sa.Text(), nullable=False),
             sa.Column("base", sa.Text(), nullable=False),
             sa.Column("quote", sa.Text(), nullable=False),

@@ -84,12 +84,12 @@ def ack(engine: Engine, batch: Batch, row_format: RowFormat = ROW_FORMAT) -> Non
     _whole(engine, batch, row_format)
 
 
-def unfenced(conn: Connection, batch: Batch) -> tuple[int, int]:
+def unfenced(conn: Connection, batch: Batch) -> tuple[int, int, int]:
     """Say where the worker stands, and ask for no lease."""
     p = WORKER_PROGRESS.c
-    query = select(p.next_seq, p.next_journal).where(p.worker == batch.worker)
+    query = select(p.next_seq, p.next_journal, p.us).where(p.worker == batch.worker)
     found = conn.execute(query).one_or_none()
-    return (FIRST, FIRST) if found is None else (found.next_seq, found.next_journal)
+    return (FIRST, FIRST, batch.us) if found is None else tuple(found)
 
 
 def raising(stage: LedgerStage, state: LedgerState, event: Any) -> Any:

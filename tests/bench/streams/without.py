@@ -35,10 +35,10 @@ def stripped(batch: Batch, part: str) -> Batch:
     return batch
 
 
-def unfenced(conn: Connection, batch: Batch) -> tuple[int, int]:
+def unfenced(conn: Connection, batch: Batch) -> tuple[int, int, int]:
     """Hold no lease, and believe that nothing of the batch is stored."""
     del conn, batch
-    return transaction.FIRST, transaction.FIRST
+    return transaction.FIRST, transaction.FIRST, batch.us
 
 
 @dataclass

@@ -12,7 +12,8 @@ import pytest
 import structlog
 import typer
 
-from riskwatch.commands.replay import INTERRUPTED, moment_of, run_replay, tick_width
+from riskwatch.commands.replay import INTERRUPTED, run_replay, tick_width
+from riskwatch.commands.times import moment_of
 from riskwatch.engine.pipeline import Pipeline
 from riskwatch.engine.publish import NdjsonPublisher
 from riskwatch.engine.replay import ReplayJob

@@ -19,6 +19,8 @@ from riskwatch.store.queries import exposures, open_reader_at
 from tests.support.batches import at, exposure, others
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Engine
 
     from riskwatch.core.outputs import Output
@@ -27,7 +29,7 @@ HELD = TRACKED[EXPOSURE.name]
 PRICES = TRACKED[ASSET_VALUE.name]
 
 
-def write(engine: Engine, *batches: list[Output]) -> None:
+def write(engine: Engine, *batches: Sequence[Output]) -> None:
     """Write the outputs of each batch in a transaction of its own."""
     for batch in batches:
         with engine.begin() as conn:
@@ -94,7 +96,7 @@ def test_intervals_do_not_depend_on_batches(
     with engine.begin() as conn:
         conn.execute(delete(HELD.history))
     edges = [0, *sorted(c for c in cuts if 0 < c < len(outputs)), len(outputs)]
-    write(engine, *[list(outputs[a:b]) for a, b in pairwise(edges)])
+    write(engine, *[outputs[a:b] for a, b in pairwise(edges)])
     for moment in range(now + 2):
         held = {asset: amount for when, asset, amount in said if when <= moment}
         with engine.connect() as conn:
