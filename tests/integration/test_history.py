@@ -140,12 +140,12 @@ def test_a_late_fact_changes_what_is_known_and_not_what_was_said(
 
 
 @pytest.mark.postgres
-def test_postgres_answers_by_a_function(postgres: str, events: Path) -> None:
+def test_postgres_answers_by_a_function(postgres_url: str, events: Path) -> None:
     """``exposure_at`` gives the rows of the same moment as the library."""
-    migrate.upgrade(postgres)
-    replay(events, postgres)
+    migrate.upgrade(postgres_url)
+    replay(events, postgres_url)
     moment = START + timedelta(minutes=61)
-    with open_reader(postgres) as conn:
+    with open_reader(postgres_url) as conn:
         names = ("book", "counterparty", "account", "asset", "component", "amount", "value_usd")
         query = text(f"SELECT {', '.join(names)} FROM exposure_at(:at) ORDER BY 1, 2, 3, 4, 5")
         found = [tuple(row) for row in conn.execute(query, {"at": moment})]
