@@ -11,7 +11,7 @@ from alembic import op
 
 from riskwatch.store import types
 
-revision = "0030"
+revision = "0027"
 down_revision = "0026"
 branch_labels = None
 depends_on = None
