@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.migration import RowFormat
+from riskwatch.core.stage import FORMAT
 from riskwatch.errors import FencedError, StoreError
 from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, SequencedOutput, StreamOffset
@@ -260,8 +261,8 @@ def test_migrated_rows_are_part_of_one_batch_or_of_none(engine: Engine) -> None:
     """The first batch writes them with their format, and a repeat changes nothing."""
     write(engine)
     before = content_digest(engine)
-    steps = {1: {"ledger": lambda rows: {f"x/{key}": rows[key] for key in rows}}}
-    kept = take_lease(engine, "w", "test", RowFormat(2, steps))
+    steps = {FORMAT: {"ledger": lambda rows: {f"x/{key}": rows[key] for key in rows}}}
+    kept = take_lease(engine, "w", "test", RowFormat(FORMAT + 1, steps))
     assert content_digest(engine) == before
     gone = [key for key, body in kept.migrated["ledger"].items() if body is None]
     assert gone
@@ -270,8 +271,8 @@ def test_migrated_rows_are_part_of_one_batch_or_of_none(engine: Engine) -> None:
     }
     batch = Batch("w", kept.epoch, rows=kept.migrated, counts=kept.counts, us=kept.us)
     for _ in range(2):
-        commit(engine, batch, RowFormat(2, steps))
-        again = take_lease(engine, "w", "test", RowFormat(2, steps))
+        commit(engine, batch, RowFormat(FORMAT + 1, steps))
+        again = take_lease(engine, "w", "test", RowFormat(FORMAT + 1, steps))
         assert (again.rows, again.migrated) == (kept.rows, {})
         batch = replace(batch, epoch=again.epoch)
     with pytest.raises(StoreError, match="has format 2"):
