@@ -49,7 +49,7 @@ def replay(file: Path, url: str, until: datetime | None = None) -> None:
 
 
 def rows(url: str, moment: datetime | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each exact table: of now, or of a moment; without the times of their writing."""
+    """Rows of each exact table: of now, or of a moment; without what only says when."""
     found = {}
     with open_reader(url) as conn:
         for table in EXACT:
@@ -58,7 +58,8 @@ def rows(url: str, moment: datetime | None = None) -> dict[str, list[dict[str, A
             else:
                 lines = list(rows_at(conn, TRACKED[table.name], moment))
             for line in lines:
-                del line["ts"], line["output_id"]
+                for written in ("ts", "output_id", "priced_at", "confirmed_at"):
+                    del line[written]
             found[table.name] = sorted(lines, key=str)
     return found
 

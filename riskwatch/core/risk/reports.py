@@ -28,7 +28,7 @@ from riskwatch.core.outputs import (
 from riskwatch.core.readings import Holding
 from riskwatch.core.risk.exposure import price_of, valuation_of
 from riskwatch.core.risk.marks import is_unrecognised
-from riskwatch.core.risk.state import LastReported, LimitRow, Valuation
+from riskwatch.core.risk.state import LastReported, LimitRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

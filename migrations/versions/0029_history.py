@@ -11,8 +11,8 @@ from alembic import op
 
 from riskwatch.store import types
 
-revision = "0028"
-down_revision = "0027"
+revision = "0029"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
@@ -30,6 +30,9 @@ TABLES: dict[str, tuple[int, tuple[sa.Column[Any], ...]]] = {
             sa.Column("price_usd", types.ExactDecimal(), nullable=True),
             sa.Column("value_usd", types.ExactDecimal(), nullable=True),
             sa.Column("output_id", sa.Text(), nullable=False),
+            sa.Column("valued_by", sa.Text(), nullable=True),
+            sa.Column("priced_at", types.UtcTime(), nullable=True),
+            sa.Column("confirmed_at", types.UtcTime(), nullable=True),
         ),
     ),
     "position": (
@@ -49,6 +52,9 @@ TABLES: dict[str, tuple[int, tuple[sa.Column[Any], ...]]] = {
             sa.Column("liquidation_price", types.ExactDecimal(), nullable=True),
             sa.Column("notional_usd", types.ExactDecimal(), nullable=True),
             sa.Column("output_id", sa.Text(), nullable=False),
+            sa.Column("valued_by", sa.Text(), nullable=True),
+            sa.Column("priced_at", types.UtcTime(), nullable=True),
+            sa.Column("confirmed_at", types.UtcTime(), nullable=True),
         ),
     ),
     "asset_value": (
@@ -109,6 +115,7 @@ TABLES: dict[str, tuple[int, tuple[sa.Column[Any], ...]]] = {
             sa.Column("utilisation", sa.Double(), nullable=False),
             sa.Column("status", sa.Text(), nullable=False),
             sa.Column("output_id", sa.Text(), nullable=False),
+            sa.Column("why", types.FreeText(), nullable=False),
         ),
     ),
     "drawdown": (
