@@ -34,6 +34,22 @@ SCOPES: Final = 7
 """Most scopes whose states are drawn."""
 
 
+def require_plots() -> None:
+    """Refuse to draw without matplotlib.
+
+    Raises
+    ------
+    RiskwatchError
+        If matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401, PLC0415 - an optional extra
+    except ImportError as error:
+        raise RiskwatchError(
+            "--html draws with matplotlib: install riskwatch[report], or leave --html out"
+        ) from error
+
+
 def svg(trial: Trial) -> str:
     """Return the figure of a trial.
 
@@ -42,13 +58,10 @@ def svg(trial: Trial) -> str:
     RiskwatchError
         If matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an optional extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise RiskwatchError(
-            "--html draws with matplotlib: install riskwatch[report], or leave --html out"
-        ) from error
+    require_plots()
+    import matplotlib as mpl  # noqa: PLC0415 - an optional extra
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     settings: Any = {"svg.hashsalt": "riskwatch", "svg.fonttype": "none", "font.size": 8}
     with mpl.rc_context(settings):
         scopes = _scopes(trial)

@@ -244,6 +244,8 @@ def bench_command(
     """
     from riskwatch.engine import bootstrap  # noqa: PLC0415 - models take a second to import
 
+    if html is not None:
+        _require_report(html)
     made = bootstrap.configuration(config)
     console = Console(width=WIDE)
     progress = Console(stderr=True)
@@ -350,6 +352,17 @@ def _store(url: str, board: Scoreboard, digest: str) -> int:
     }
     with open_database(url) as engine:
         return write_run(engine, run, board.results(), board.judgements(), board.verdicts())
+
+
+def _require_report(path: Path) -> None:
+    """Refuse a report that could not be drawn or written, before anything runs."""
+    from riskwatch.bench.plots import require_plots  # noqa: PLC0415 - matplotlib takes a second
+
+    require_plots()
+    if path.is_dir() or not path.parent.is_dir():
+        raise RiskwatchError(
+            f"{path}: cannot be written: --html takes a file in an existing folder"
+        )
 
 
 def _report(path: Path, board: Scoreboard, digest: str) -> None:

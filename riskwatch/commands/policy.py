@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -19,10 +19,12 @@ from riskwatch.bench.policy_diff import PolicyRun, compare_runs, diff_page, poli
 from riskwatch.commands.query import Json  # noqa: TC001 - typer reads annotations
 from riskwatch.commands.replay import tick_width
 from riskwatch.config import paths
+from riskwatch.config.change import attach_diff
 from riskwatch.config.config import load
 from riskwatch.config.recorder import decode_record, restore_config
 from riskwatch.config.sources import with_unproven
 from riskwatch.config.unconfirmed import with_unconfirmed
+from riskwatch.contracts.naming import EventNamer
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.outputs import Output
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
@@ -36,10 +38,11 @@ from riskwatch.store.audit import last_configuration
 from riskwatch.store.truth import RISK_JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sqlalchemy.engine import Connection
 
+    from riskwatch.bench.policy_diff import PolicyDiff
     from riskwatch.config.config import Config
     from riskwatch.core.events import Event
 
@@ -77,6 +80,10 @@ def diff_command(
     ] = None,
     tick: Annotated[str, typer.Option(help="Width of the event-time grid of files.")] = "60s",
     html: Annotated[Path | None, typer.Option(help="Write both side by side here.")] = None,
+    attach: Annotated[
+        bool,
+        typer.Option("--attach", help="Attach the digest to NEW: its start records it."),
+    ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="End with code 3 if there is a difference.")
     ] = False,
@@ -88,8 +95,7 @@ def diff_command(
     rules, limits, policy and models. What the ledger makes of events (reference data, the section
     [ledger]) needs the files, unless the journal keeps events.
     """
-    if html is not None and not html.parent.is_dir():
-        raise ConfigError("command line", "--html", f"a file in a folder that exists, {html}")
+    _check_outputs(new, html, attach=attach)
     chosen = [bool(files), episode is not None]
     if all(chosen):
         raise ConfigError("command line", "--episode", "either files or an episode")
@@ -102,15 +108,30 @@ def diff_command(
     else:
         raise ConfigError("command line", "FILES", "files, --episode or --database")
     diff = compare_runs(*runs, (pair[0].digest, pair[1].digest))
-    if as_json and diff.shifts:
-        typer.echo(json.dumps({**diff.content(), "digest": diff.digest}))
-    elif not as_json:
-        for line in diff.lines():
-            typer.echo(line)
+    _print_diff(diff, as_json=as_json)
     if html is not None:
         html.write_text(diff_page(diff, f"{old} against {new}"), encoding="utf-8")
+    if attach:
+        attach_diff(Path(new), load(Path(new)), diff.digest)
     if exit_code and diff.shifts:
         raise typer.Exit(DIFFERENT)
+
+
+def _check_outputs(new: str, html: Path | None, *, attach: bool) -> None:
+    """Refuse what could not be written, before anything is replayed."""
+    if html is not None and not html.parent.is_dir():
+        raise ConfigError("command line", "--html", f"a file in a folder that exists, {html}")
+    if attach and not Path(new).is_dir():
+        raise ConfigError("command line", "--attach", "a folder of your own as NEW", new)
+
+
+def _print_diff(diff: PolicyDiff, *, as_json: bool) -> None:
+    """Print a difference; nothing if there is none."""
+    if not as_json:
+        for line in diff.lines():
+            typer.echo(line)
+    elif diff.shifts:
+        typer.echo(json.dumps({**diff.content(), "digest": diff.digest}))
 
 
 def _folder(name: str) -> Config:
@@ -132,10 +153,10 @@ def _runs_of_events(
     with _spinner() as progress:
         for config in pair:
             progress(f"policy {len(made) + 1} of 2")
-            first = (config.reference, config.policy.ledger, config.policy.market)
+            first = (config.reference, config.policy.ledger, config.policy.market, config.names)
             if known is None or known[0] != first:
                 events = scenarios.events(episode) if episode else _events(files or [])
-                known = (first, risk_inputs(config, events, tick_us)[0])
+                known = (first, risk_inputs(config, _named(events, config), tick_us)[0])
             outputs = (o for o in risk_outputs(config, known[1]) if isinstance(o, Output))
             made.append(policy_run(outputs, 0, case))
     return _with_one_end(made[0], made[1])
@@ -155,6 +176,17 @@ def _events(files: list[Path]) -> Iterator[Event]:
                 yield event
 
 
+def _named(events: Iterable[Any], config: Config) -> Iterator[Event]:
+    """Yield events with canonical names; those that do not fit the contract so are left out."""
+    namer = EventNamer(config.name_table)
+    for event in events:
+        changed = namer.changed(event)
+        if changed is None:
+            yield event
+        elif not isinstance(changed, Refusal):
+            yield changed
+
+
 def _runs_of_journal(
     old: str, new: str, database: str
 ) -> tuple[tuple[Config, Config], tuple[PolicyRun, PolicyRun]]:
@@ -172,6 +204,10 @@ def _runs_of_journal(
             raise StoreError("this database has no journal: give the files of events")
         whole = Rederivation(conn, worker).keeps_events()
         ledger = [(each.reference, each.policy.ledger) for each in pair]
+        if pair[0].names != pair[1].names:
+            typer.echo(
+                "note: the journal has canonical names: other aliases need the files", err=True
+            )
         if ledger[0] != ledger[1] and not whole:
             typer.echo(
                 "note: the journal holds readings of the ledger, not its events: what the ledger "

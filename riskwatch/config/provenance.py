@@ -14,6 +14,7 @@ from riskwatch.config.config import (
     ARTEFACT_OPTION,
     LIMITS,
     MODELS,
+    NAMES,
     OPERATORS,
     POLICY,
     REFERENCE,
@@ -78,6 +79,7 @@ def effective_values(directory: Path, config: Config) -> Iterator[ConfigValue]:
         POLICY: policy,
         MODELS: models,
         OPERATORS: msgspec.to_builtins(config.operators),
+        NAMES: msgspec.to_builtins(config.names),
     }
     alone = SHIPPED if directory.resolve() == rules_folder().resolve() else OWN
     for name, part in parts.items():

@@ -78,6 +78,9 @@ class ConfigurationRecorder:
     signed_by : tuple of str
         Who signed that limits are looser than in the last record; see
         :mod:`riskwatch.config.loosened`.
+    policy_diff : str
+        Digest of the comparison that is attached to the change; see
+        :mod:`riskwatch.config.change`.
     """
 
     worker: str
@@ -85,6 +88,7 @@ class ConfigurationRecorder:
     clock: Callable[[], int] | None = None
     deployment: str = EMBEDDED
     signed_by: tuple[str, ...] = ()
+    policy_diff: str = ""
 
     def __call__(self, resumed: ResumePoint) -> list[ConfigurationChanged]:
         """Return the record as the one output, or nothing if the configuration did not change."""
@@ -115,6 +119,7 @@ class ConfigurationRecorder:
                 content=now,
                 deployment=named,
                 signed_by=list(self.signed_by) or msgspec.UNSET,
+                policy_diff=self.policy_diff or msgspec.UNSET,
             )
         ]
 

@@ -999,6 +999,8 @@ class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
         records of builds that knew no deployments.
     signed_by : list of str, optional
         The people who signed that limits are looser than before; absent if none are.
+    policy_diff : str, optional
+        Digest of the comparison that was attached to this change (``riskwatch policy diff``).
     """
 
     topic: ClassVar[str | None] = None
@@ -1011,6 +1013,7 @@ class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
     content: dict[str, Any]
     deployment: str | msgspec.UnsetType = msgspec.UNSET
     signed_by: list[str] | msgspec.UnsetType = msgspec.UNSET
+    policy_diff: str | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return the worker."""

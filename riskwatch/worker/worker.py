@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from riskwatch.config import paths
+from riskwatch.config.change import attached_diff
 from riskwatch.config.loosened import load_signatures, require_signed
 from riskwatch.config.recorder import ConfigurationRecorder, decode_record
 from riskwatch.contracts.heartbeat import TOPIC, GuardPolicy, Heartbeat
@@ -369,6 +370,7 @@ class RiskWorker(Worker):
         self._pretrade: PretradeMaker | None = None
         self._audited_us = 0
         self._signed_by: list[str] = []
+        self._policy_diff = ""
 
     def unit_of(self, partition: Partition) -> str:
         """Return the name of the single unit."""
@@ -426,6 +428,7 @@ class RiskWorker(Worker):
             return  # a replay through the workers decides nothing that anybody obeys
         recorded = self.retry.ask_store("configuration", self._recorded)
         folder = self.settings.config or paths.rules_folder()
+        self._policy_diff = attached_diff(folder, self._config)
         self._signed_by = require_signed(
             self._config,
             decode_record(recorded),
@@ -451,7 +454,12 @@ class RiskWorker(Worker):
     def _recorder(self) -> ConfigurationRecorder:
         clock = self._present_us if self.settings.clock == "wall" else None
         return ConfigurationRecorder(
-            RISK, self._config, clock, self._deployment.id, tuple(self._signed_by)
+            RISK,
+            self._config,
+            clock,
+            self._deployment.id,
+            tuple(self._signed_by),
+            self._policy_diff,
         )
 
     def _present_us(self) -> int:

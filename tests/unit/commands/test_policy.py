@@ -11,14 +11,17 @@ from typer.testing import CliRunner
 from riskwatch.bench.case import Case, Fact
 from riskwatch.bench.policy_diff import GAINED, compare_runs, policy_run
 from riskwatch.cli import app
+from riskwatch.config.change import attached_diff
 from riskwatch.config.config import load
 from riskwatch.config.paths import rules_folder
+from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.codec import encode
 from riskwatch.core.clock import HOUR, MINUTE, micros
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.outputs import Output
 from riskwatch.engine.replay import risk_inputs, risk_outputs
 from riskwatch.errors import ConfigError
+from riskwatch.store.batch import Counts, ResumePoint
 from tests.support.stored import Desk, at, history, named, opened
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ any = [{ feature = "discount_bp", at = 40.0, unit = "bp" }]
 dwell_s = "5m"
 """
 EARLIER: Final = LATER.replace("5m", "2m")
+FRESH: Final = ResumePoint(1, {}, {}, Counts(), 0, 1, 1)
+"""A database that has recorded nothing."""
 
 
 def folder(path: Path, text: str, name: str = "static.toml") -> str:
@@ -156,3 +161,29 @@ def test_a_desk_is_a_folder_of_its_own(tmp_path: Path) -> None:
     before = file.read_bytes()
     desk.run("policy", "diff", "recorded", "shipped")
     assert file.read_bytes() == before
+
+
+def test_an_attached_comparison_is_recorded_with_its_change(tmp_path: Path) -> None:
+    """The record of exactly this configuration names the comparison, and no other record does."""
+    own = folder(tmp_path / "own", EARLIER)
+    old = folder(tmp_path / "old", LATER)
+    shown = run(old, own, events(tmp_path), "--attach").stdout
+    made = load(tmp_path / "own")
+    found = attached_diff(tmp_path / "own", made)
+    assert shown.splitlines()[-1] == f"digest: {found}"
+    (record,) = ConfigurationRecorder("risk", made, policy_diff=found)(FRESH)
+    assert record.policy_diff == found
+    folder(tmp_path / "own", LATER)
+    assert attached_diff(tmp_path / "own", load(tmp_path / "own")) == ""
+    with pytest.raises(ConfigError, match="--attach"):
+        run(old, "shipped", events(tmp_path), "--attach")
+
+
+def test_aliases_of_each_policy_name_the_events_of_files(tmp_path: Path) -> None:
+    """A file with another spelling of a venue gives what the canonical file gives."""
+    old, own = folder(tmp_path / "old", LATER), folder(tmp_path / "own", EARLIER)
+    file = tmp_path / "events.ndjson"
+    plain = run(old, own, events(tmp_path), "--json").stdout
+    file.write_bytes(file.read_bytes().replace(b'"USDC"', b'"usdc"'))
+    spelt = run(old, own, str(file), "--json").stdout
+    assert json.loads(spelt)["shifts"] == json.loads(plain)["shifts"]
