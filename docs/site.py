@@ -26,6 +26,7 @@ from riskwatch.config import config
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.alerting.config import NotifyConfig
 from riskwatch.core.events import WireEvent
+from riskwatch.core.names import NamesConfig
 from riskwatch.core.operators import Operators
 from riskwatch.core.outputs import AnyOutput
 from riskwatch.core.policy import Policy
@@ -50,6 +51,7 @@ FILES: Final[dict[str, type[msgspec.Struct]]] = {
     config.POLICY: Policy,
     config.MODELS: ModelsConfig,
     config.OPERATORS: Operators,
+    config.NAMES: NamesConfig,
     routes.NOTIFY: NotifyConfig,
 }
 """The type of each file of a folder of rules."""
