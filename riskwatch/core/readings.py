@@ -36,6 +36,13 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
         The venue's name of the wallet; empty if it is not stated.
     confirmed : int
         Event time of the last snapshot of it, microseconds; 0 if there was none.
+    within : str
+        Wallet and component of the statement that includes it, if these are others; else empty.
+    basis : str
+        ``unopened`` if nothing states its opening, ``unclear`` if several books state one account
+        and none says which part; else empty.
+    missing : Decimal
+        What a snapshot took away without facts, and no second one has confirmed yet.
     """
 
     book: str
@@ -45,6 +52,9 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     amount: Decimal
     wallet: str = ""
     confirmed: int = 0
+    within: str = ""
+    basis: str = ""
+    missing: Decimal = ZERO
 
 
 class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):

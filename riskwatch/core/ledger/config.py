@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -71,6 +71,9 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     old_s : int
         Live, a fact that arrives this long after its own time is old: it changes holdings, but a
         wait or a delay counts from its arrival, and its slippage is not learned; seconds.
+    covers : dict of str to str
+        What snapshots of an account cover that do not say it, by ``counterparty/account``:
+        ``account``, the whole of it, or ``book``, what their book has of it.
 
     Raises
     ------
@@ -97,6 +100,7 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_trade_ids: int = 1_000_000
     trade_memory_s: int = 2_678_400
     old_s: int = 3_600
+    covers: dict[str, Literal["account", "book"]] = {}
 
     def __post_init__(self) -> None:
         if self.late_window_s < CHUNK_SPAN_S:

@@ -98,6 +98,13 @@ class LedgerHoldingRow(msgspec.Struct, array_like=True):
     told: int = NEVER
     by: str = ""
     opens: bool = False
+    covers: str = ""
+    owns: bool = False
+    claim: Decimal = ZERO
+    wallet_type: str = ""
+    missing: Decimal = ZERO
+    missing_us: int = NEVER
+    missing_by: str = ""
 
 
 class PositionTerms(msgspec.Struct, array_like=True):
@@ -138,18 +145,50 @@ class LedgerHolding:
         Whether it stands for its account: it created the account, with a listed asset.
     breaks : dict
         Holdings to check at the next tick: those with a gap or with a reported break.
+    book : str
+        Its book.
+    slot : tuple of str
+        Its wallet and its kind (of a position: its side).
+    covers : str
+        What the latest snapshot covers: ``account``, ``book``, or empty if it does not say.
+    owns : bool
+        Whether the latest snapshot states the whole wallet, for all books.
+    owner : LedgerHolding or None
+        The holding whose snapshot includes this one.
+    claim : Decimal
+        What this one held at the time of that snapshot.
+    floor : int
+        The later of the times of the own snapshot and of that one, microseconds.
+    wallet_type : str
+        Type of the wallet as the latest snapshot states it; empty if it does not.
+    missing : Decimal
+        What snapshots took away without facts, and no second one has confirmed yet.
+    missing_us, missing_by : int, str
+        Time and source of the first of these snapshots; -1 if there is none.
     """
 
     __slots__ = (
-        "base", "borrowed", "breaks", "by", "chunks", "dirty", "extra", "fold_us", "gap", "hi",
-        "key", "line", "lo", "opens", "pnl", "since", "snap", "snap_us", "stated", "tail",
-        "tail_deltas", "told",
+        "base", "book", "borrowed", "breaks", "by", "chunks", "claim", "covers", "dirty", "extra",
+        "floor", "fold_us", "gap", "hi", "key", "line", "lo", "missing", "missing_by", "missing_us",
+        "opens", "owner", "owns", "pnl", "since", "slot", "snap", "snap_us", "stated", "tail",
+        "tail_deltas", "told", "wallet_type",
     )  # fmt: skip
 
     def __init__(
-        self, key: str, line: ReportedAmount, dirty: DirtyRows, breaks: dict[str, LedgerHolding]
+        self,
+        key: str,
+        line: ReportedAmount,
+        dirty: DirtyRows,
+        breaks: dict[str, LedgerHolding],
+        at: tuple[str, tuple[str, str]] = ("", ("", "")),
     ) -> None:
         self.key = key
+        self.book, self.slot = at
+        self.covers = self.wallet_type = self.missing_by = ""
+        self.owns = False
+        self.owner: LedgerHolding | None = None
+        self.claim = self.missing = ZERO
+        self.floor = self.missing_us = NEVER
         self.line = line
         self.dirty = dirty
         self.breaks = breaks
@@ -184,9 +223,7 @@ class LedgerHolding:
         most : int
             Maximum number of deltas to keep.
         """
-        if us <= self.snap_us:
-            if us > self.since:
-                self._explain(amount)
+        if us <= self.floor and self._is_included(us, amount):
             return
         line = self.line
         line.amount = _add(line.amount, amount)
@@ -198,6 +235,59 @@ class LedgerHolding:
                 self.dirty[tail.key] = tail
                 return
         self._place(us, amount, reach, most)
+
+    def _is_included(self, us: int, amount: Decimal) -> bool:
+        """Whether the own snapshot includes a delta. Correct the claim if only one of both does."""
+        owner = self.owner
+        if us > self.snap_us:
+            assert owner is not None, "the floor is above the own snapshot"
+            self.claim_more(amount)
+            if us > owner.since:
+                owner._explain(amount)  # noqa: SLF001 - another of the same class
+            return False
+        if us > self.since:
+            self._explain(amount)
+        if owner is not None and us > owner.snap_us:
+            self.claim_more(amount.copy_negate())
+        return True
+
+    def claim_more(self, amount: Decimal) -> None:
+        """Add `amount` to the claim on the owner."""
+        if amount:
+            self.set_owner(self.owner, _add(self.claim, amount))
+
+    def set_owner(
+        self, owner: LedgerHolding | None, claim: Decimal, *, loaded: bool = False
+    ) -> None:
+        """Set the owner and the claim, and move the difference between the reported amounts."""
+        for of, amount in ((self.owner, self.claim), (owner, claim.copy_negate())):
+            if of is not None:
+                payer = self if of.book == self.book else of
+                payer.line.add(amount)
+        if not loaded and claim != self.claim:
+            self.dirty[self.key] = self
+        self.owner, self.claim = owner, claim
+        self.floor = self.snap_us if owner is None else max(self.snap_us, owner.snap_us)
+
+    def held_at(self, us: int) -> Decimal:
+        """Return the amount without the deltas after `us`, as far as they are kept."""
+        total = self.amount()
+        for index in sorted(self.chunks):
+            for chunk in self.chunks[index]:
+                for at, amount in chunk.deltas:
+                    if at > us:
+                        total = EXACT.subtract(total, amount)
+        return total
+
+    def void(self, us: int) -> None:
+        """Forget the snapshot and what was before `us`: another book states the wallet now."""
+        self.snapshot((us, 0, ""), ZERO)
+        self.snap, self.snap_us, self.since = None, NEVER, NEVER
+        self.fold_us = max(self.fold_us, us)
+        self.gap = self.stated = self.missing = ZERO
+        self.missing_us, self.missing_by = NEVER, ""
+        self.covers = self.wallet_type = ""
+        self.floor = NEVER if self.owner is None else self.owner.snap_us
 
     def _explain(self, amount: Decimal) -> None:
         """Reduce the gap by a fact that the latest snapshot includes and that arrived after it."""
@@ -250,8 +340,23 @@ class LedgerHolding:
             del self.chunks[index]
         self.tail = None
 
-    def snapshot(self, snap: SnapshotKey, stated: Decimal) -> None:
-        """Replace the latest snapshot; the caller has checked that `snap` is newer, not late."""
+    def snapshot(self, snap: SnapshotKey, stated: Decimal, gained: Decimal = ZERO) -> Decimal:
+        """Replace the latest snapshot; the caller has checked that `snap` is newer, not late.
+
+        Parameters
+        ----------
+        snap : tuple
+            Key of the snapshot.
+        stated : Decimal
+            Its amount.
+        gained : Decimal
+            What other holdings that it includes gained since the snapshot before.
+
+        Returns
+        -------
+        Decimal
+            The change of the amount.
+        """
         us = snap[0]
         expected = self.base
         for index in sorted(self.chunks):
@@ -269,15 +374,18 @@ class LedgerHolding:
                 self.chunks[index] = left
             else:
                 del self.chunks[index]
-        self.line.add(EXACT.subtract(stated, expected))
+        change = EXACT.subtract(stated, expected)
+        self.line.add(change)
         # The first snapshot has no expected amount to compare with.
         self.since = us if self.snap is None else self.snap_us
-        self.gap = ZERO if self.snap is None else EXACT.subtract(stated, expected)
+        self.gap = ZERO if self.snap is None else EXACT.subtract(change, gained)
         if self.gap or self.told != NEVER:
             self.breaks[self.key] = self
         self.tail = None
         self.snap, self.snap_us, self.base, self.stated = snap, us, stated, stated
+        self.floor = us if self.owner is None else max(us, self.owner.snap_us)
         self.dirty[self.key] = self
+        return change
 
     def amount(self) -> Decimal:
         """Return the exact amount: the base plus every buffered delta."""
@@ -292,7 +400,8 @@ class LedgerHolding:
         """Whether it is zero in all components and has received no fact after `since`."""
         quiet = not self.chunks and self.snap_us < since and self.fold_us < since
         open_ = self.key in self.breaks
-        return quiet and not (self.base or self.borrowed or self.pnl or open_)
+        held = self.base or self.borrowed or self.pnl or self.claim or self.missing
+        return quiet and not (held or open_)
 
     def row(self) -> object:
         """Return the row's value."""
@@ -309,6 +418,13 @@ class LedgerHolding:
             self.told,
             self.by,
             self.opens,
+            self.covers,
+            self.owns,
+            self.claim,
+            self.wallet_type,
+            self.missing,
+            self.missing_us,
+            self.missing_by,
         )
 
     def restore(self, row: LedgerHoldingRow) -> None:
@@ -318,6 +434,10 @@ class LedgerHolding:
         self.base, self.fold_us = row.base, row.fold_us
         self.borrowed, self.pnl, self.extra = row.borrowed, row.pnl, row.extra
         self.since, self.stated, self.gap, self.told = row.since, row.stated, row.gap, row.told
-        self.by, self.opens = row.by, row.opens
+        self.by, self.opens, self.covers = row.by, row.opens, row.covers
+        self.owns, self.claim, self.wallet_type = row.owns, row.claim, row.wallet_type
+        self.missing, self.missing_us = row.missing, row.missing_us
+        self.missing_by = row.missing_by
+        self.floor = self.snap_us
         if self.gap or self.told != NEVER:
             self.breaks[self.key] = self

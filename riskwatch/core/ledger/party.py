@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import msgspec
 
 from riskwatch.core.events import HoldingKind
+from riskwatch.core.ledger import statements
 from riskwatch.core.ledger.activity import OrderRow, RecentFills, RestingSums
 from riskwatch.core.ledger.config import FILL_HOLDINGS, SOURCE_SHARE
 from riskwatch.core.ledger.flow import TransferFlow
@@ -207,6 +208,8 @@ class LedgerParty:
         All fills since the last reading, in groups.
     resting : RestingSums
         Open quantities of all orders.
+    places : dict
+        Holdings and positions by kind of row, account, and asset or instrument.
     next_due : int
         Lower bound of the settlement times of open trades, microseconds.
     overdue : int
@@ -239,9 +242,9 @@ class LedgerParty:
         "adjustment_counts", "adjustment_horizons", "adjustments", "aliases", "awaiting", "breaks",
         "by", "cell_horizon", "cells", "changed", "dirty", "emitted", "executions", "flow", "heard",
         "key", "lines", "links", "loan_horizon", "loans", "name", "names", "next_due",
-        "next_repayment", "order_horizon", "orders", "overdue", "positions", "recent", "resting",
-        "routes", "slippage_bp", "slips", "swept", "trade_horizon", "trades", "transfer_counts",
-        "transfer_horizons", "transfers", "unread", "untold", "wm",
+        "next_repayment", "order_horizon", "orders", "overdue", "places", "positions", "recent",
+        "resting", "routes", "slippage_bp", "slips", "swept", "trade_horizon", "trades",
+        "transfer_counts", "transfer_horizons", "transfers", "unread", "untold", "wm",
     )  # fmt: skip
 
     def __init__(self, name: str, dirty: DirtyRows) -> None:
@@ -260,6 +263,7 @@ class LedgerParty:
         self.breaks: dict[str, LedgerHolding] = {}
         self.cells: dict[HoldingKey, LedgerHolding] = {}
         self.positions: dict[PositionKey, LedgerHolding] = {}
+        self.places: dict[tuple[str, str, str], list[LedgerHolding]] = {}
         self.lines: dict[HoldingKey, ReportedAmount] = {}
         self.transfers: dict[TransferKey, TransferRow] = {}
         self.transfer_counts: dict[str, int] = {}
@@ -460,6 +464,7 @@ class LedgerParty:
             holding = self.make_holding(key)
             holding.by, holding.opens = source, names.opens(key)
             names.add(key, holding)
+            statements.link_new(holding, self.peers(key))
             self.dirty[holding.key] = holding
         return holding
 
@@ -468,6 +473,7 @@ class LedgerParty:
         opened = set()
         for key in keys:
             holding = self.cells.pop(key)
+            self.leave_peers(key, holding)
             self.cell_horizon = max(self.cell_horizon, holding.snap_us, holding.fold_us)
             holding.line.pins -= 1
             self.dirty[holding.key] = None
@@ -485,8 +491,27 @@ class LedgerParty:
     def make_holding(self, key: HoldingKey) -> LedgerHolding:
         """Create the holding `key`."""
         name = f"cell/{self.name}/{'/'.join(key)}"
-        holding = self.cells[key] = LedgerHolding(name, self.line(key), self.dirty, self.breaks)
+        at = (key[0], (key[2], key[4]))
+        holding = LedgerHolding(name, self.line(key), self.dirty, self.breaks, at)
+        self.cells[key] = holding
+        self.places.setdefault(("cell", key[1], key[3]), []).append(holding)
         return holding
+
+    def peers(self, key: HoldingKey) -> list[LedgerHolding]:
+        """Return the holdings of the account and asset of `key`, of all books and wallets."""
+        return self.places.get(("cell", key[1], key[3]), [])
+
+    def position_peers(self, key: PositionKey) -> list[LedgerHolding]:
+        """Return the positions of the account and instrument of `key`."""
+        return self.places.get(("position", key[1], key[4]), [])
+
+    def leave_peers(self, key: HoldingKey | PositionKey, holding: LedgerHolding) -> None:
+        """Take a holding or position that is dropped from those of its account."""
+        kind = holding.key.partition("/")[0]
+        place = (kind, key[1], key[3] if kind == "cell" else key[4])
+        self.places[place].remove(holding)
+        if not self.places[place]:
+            del self.places[place]
 
     def position(self, key: PositionKey, pair: tuple[str, str]) -> LedgerHolding:
         """Return the position `key` on `pair`, created if it is new; the caller has admitted it."""
@@ -494,6 +519,7 @@ class LedgerParty:
         if holding is None:
             holding = self.make_position(key)
             holding.extra = PositionTerms(*pair)
+            statements.link_new(holding, self.position_peers(key))
             self.dirty[holding.key] = holding
         return holding
 
@@ -501,7 +527,10 @@ class LedgerParty:
         """Create the position `key`."""
         name = f"position/{self.name}/{'/'.join(key)}"
         line = ReportedAmount(self.name, key[:3], "position", f"{key[3]}/{key[4]}")
-        holding = self.positions[key] = LedgerHolding(name, line, self.dirty, self.breaks)
+        at = (key[0], (key[2], key[3]))
+        holding = LedgerHolding(name, line, self.dirty, self.breaks, at)
+        self.positions[key] = holding
+        self.places.setdefault(("position", key[1], key[4]), []).append(holding)
         return holding
 
     def add_open_legs(self, key: EntityKey, trade: TradeRow, sign: int) -> None:

@@ -18,12 +18,13 @@ from riskwatch.core.ledger.outputs import (
     settlement_overdue,
 )
 from riskwatch.core.ledger.party import LATER, LedgerParty, heard_key
+from riskwatch.core.ledger.statements import NO_STANDING, standing
 from riskwatch.core.ledger.trades import trade_effect
 from riskwatch.core.money import EXACT, canonical, quantise
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
 
 if TYPE_CHECKING:
-    from riskwatch.core.ledger.holding import ReportedAmount
+    from riskwatch.core.ledger.holding import LedgerHolding, ReportedAmount
     from riskwatch.core.ledger.state import LedgerState
 
 REFUSED_CLEAR: Final = 15 * MINUTE
@@ -178,8 +179,12 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
         line = party.lines[key]
         if line.amount or line.shown:
             book, account, wallet, asset, component = key
-            amount, confirmed = canonical(line.amount), party.confirmed_us(key)
-            holdings.append(Holding(book, account, asset, component, amount, wallet, confirmed))
+            cell, confirmed = party.cells.get(key), party.confirmed_us(key)
+            more = NO_STANDING if cell is None else standing(cell, party.peers(key))
+            amount = canonical(line.amount)
+            holdings.append(
+                Holding(book, account, asset, component, amount, wallet, confirmed, *more)
+            )
             _show(party, line)
         if not (line.amount or line.pins):
             del party.lines[key]
@@ -288,20 +293,27 @@ def _sweep(
     return out
 
 
+def _is_spare(holding: LedgerHolding, peers: list[LedgerHolding], since: int) -> bool:
+    """Whether no other holding depends on the statement of an idle one."""
+    return holding.snap is None or all(peer.is_idle(since) for peer in peers)
+
+
 def _sweep_holdings(party: LedgerParty, reach: int, since: int) -> None:
     """Fold old deltas, and drop holdings and positions that have been zero for long."""
     idle = []
     for key in sorted(party.cells):
         holding = party.cells[key]
         holding.fold(reach)
-        if holding.is_idle(since):
+        if holding.is_idle(since) and _is_spare(holding, party.peers(key), since):
             idle.append(key)
     if idle:
         party.drop_holdings(idle)
     for where in sorted(party.positions):
         holding = party.positions[where]
         holding.fold(reach)
-        if holding.is_idle(since) and not holding.line.shown:
+        spare = _is_spare(holding, party.position_peers(where), since)
+        if holding.is_idle(since) and spare and not holding.line.shown:
+            party.leave_peers(where, holding)
             party.cell_horizon = max(party.cell_horizon, holding.snap_us, holding.fold_us)
             del party.positions[where]
             party.dirty[holding.key] = None

@@ -9,6 +9,7 @@ import msgspec
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.events import identity
+from riskwatch.core.events import UNALLOCATED
 from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.holding import LedgerHolding, PositionTerms, SnapshotKey
 from riskwatch.core.ledger.outputs import (
@@ -18,6 +19,7 @@ from riskwatch.core.ledger.outputs import (
     limit_reached,
 )
 from riskwatch.core.ledger.party import LedgerParty, LoanRow, add_balance_components
+from riskwatch.core.ledger.statements import check_exact, is_superseded, state, states_whole
 from riskwatch.core.money import ZERO, add, sub
 
 if TYPE_CHECKING:
@@ -46,6 +48,15 @@ def _supersedes(holding: LedgerHolding | None, snap: SnapshotKey) -> bool:
     return True
 
 
+def _coverage(parameters: LedgerParameters, event: Balance | Position) -> str:
+    """Return what a snapshot covers: as it says, or its account's setting; else empty."""
+    if event.covers is not None:
+        return event.covers
+    if event.book == UNALLOCATED:
+        return "account"
+    return parameters.config.covers.get(f"{event.counterparty}/{event.account}", "")
+
+
 def apply_balance(
     parameters: LedgerParameters, party: LedgerParty, event: Balance, us: int
 ) -> list[LedgerOutput]:
@@ -53,14 +64,23 @@ def apply_balance(
     wallet = event.wallet or event.wallet_type or ""
     key = (event.book, event.account, wallet, event.asset, event.kind)
     snap = _snapshot_key(event, us)
+    covers = _coverage(parameters, event)
     party.admit([key], us, parameters, event.source)
-    is_newer = _supersedes(party.cells.get(key), snap)
+    known, peers = party.cells.get(key), party.peers(key)
+    is_newer = _supersedes(known, snap) and not is_superseded(known, peers, snap, covers)
+    if is_newer and states_whole(known, peers, (wallet, event.kind), covers):
+        check_exact(known, peers, snap, (wallet, event.kind))
     party.touch(us)
     if not is_newer:
         return []
     holding = party.holding(key, parameters, event.source)
     stated = event.free if event.locked is None else add(event.free, event.locked)
-    holding.snapshot(snap, stated)
+    holding.wallet_type = event.wallet_type or ""
+    for replaced in state(holding, party.peers(key), snap, stated, covers):
+        other = (replaced.book, *key[1:])
+        gone = replaced.borrowed.copy_negate(), replaced.pnl.copy_negate()
+        add_balance_components(party, other, *gone)
+        replaced.borrowed = replaced.pnl = ZERO
     borrowed, pnl = event.borrowed or ZERO, event.unrealized_pnl or ZERO
     add_balance_components(party, key, sub(borrowed, holding.borrowed), sub(pnl, holding.pnl))
     holding.borrowed, holding.pnl = borrowed, pnl
@@ -77,12 +97,17 @@ def apply_position(
     key = (event.book, event.account, wallet, event.side or "", name)
     snap = _snapshot_key(event, us)
     party.admit_position(key, pair, us, parameters.config)
-    is_newer = _supersedes(party.positions.get(key), snap)
+    covers = _coverage(parameters, event)
+    known, peers = party.positions.get(key), party.position_peers(key)
+    is_newer = _supersedes(known, snap) and not is_superseded(known, peers, snap, covers)
+    if is_newer and states_whole(known, peers, (wallet, event.side or ""), covers):
+        check_exact(known, peers, snap, (wallet, event.side or ""))
     party.touch(us)
     if not is_newer:
         return []
     holding = party.position(key, pair)
-    holding.snapshot(snap, event.qty)
+    holding.wallet_type = event.wallet_type or ""
+    state(holding, party.position_peers(key), snap, event.qty, covers)
     holding.extra = PositionTerms(
         *pair,
         event.entry_price or None,  # a price of zero is none

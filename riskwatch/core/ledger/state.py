@@ -52,6 +52,7 @@ from riskwatch.core.ledger.party import (
     heard_key,
     transfer_row_key,
 )
+from riskwatch.core.ledger.statements import link_loaded
 from riskwatch.core.ledger.trades import TradeRow
 from riskwatch.core.ledger.transfers import TransferRow, transfer_effect
 from riskwatch.core.stage import Row, RowChanges, encode_row
@@ -169,6 +170,8 @@ class LedgerState:
                 for group in holding.chunks.values():
                     group.sort(key=lambda chunk: chunk.ordinal)
                 holding.line.add(holding.amount())
+            for peers in party.places.values():
+                link_loaded(peers)
 
 
 def _decode(row: Row, kind: type[T]) -> T:
