@@ -204,6 +204,13 @@ class QualityIssue(StrEnum):
     """The reference data lacks an asset or venue; defaults are used."""
     RECONCILIATION_BREAK = "RECONCILIATION_BREAK"
     """A balance snapshot differs from the sum of fills and transfers."""
+    OPENING_UNKNOWN = "OPENING_UNKNOWN"
+    """More left custody than fills and transfers brought, and no snapshot states an opening."""
+    STATEMENT_UNCLEAR = "STATEMENT_UNCLEAR"
+    """Several books state what one account has, and none says which part; the sum counts."""
+    SNAPSHOT_PENDING = "SNAPSHOT_PENDING"
+    """A snapshot removed much without fills or transfers; the former amount counts until a second
+    one agrees."""
     PRICE_MISSING = "PRICE_MISSING"
     """A holding has no price, so its value is unknown."""
     UNRECOGNISED = "UNRECOGNISED"

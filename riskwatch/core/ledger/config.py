@@ -74,6 +74,9 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     covers : dict of str to str
         What snapshots of an account cover that do not say it, by ``counterparty/account``:
         ``account``, the whole of it, or ``book``, what their book has of it.
+    confirm_s : int
+        How much later a second snapshot of the same source confirms one that took something away
+        without fills or transfers, seconds of event time.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trade_memory_s: int = 2_678_400
     old_s: int = 3_600
     covers: dict[str, Literal["account", "book"]] = {}
+    confirm_s: int = 30
 
     def __post_init__(self) -> None:
         if self.late_window_s < CHUNK_SPAN_S:

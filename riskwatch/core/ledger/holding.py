@@ -292,6 +292,10 @@ class LedgerHolding:
     def _explain(self, amount: Decimal) -> None:
         """Reduce the gap by a fact that the latest snapshot includes and that arrived after it."""
         self.gap = EXACT.subtract(self.gap, amount)
+        if self.missing and amount < ZERO:
+            self.missing = max(ZERO, _add(self.missing, amount))
+            if not self.missing:
+                self.missing_us, self.missing_by = NEVER, ""
         self.breaks[self.key] = self
         self.dirty[self.key] = self
 

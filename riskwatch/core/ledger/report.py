@@ -18,7 +18,7 @@ from riskwatch.core.ledger.outputs import (
     settlement_overdue,
 )
 from riskwatch.core.ledger.party import LATER, LedgerParty, heard_key
-from riskwatch.core.ledger.statements import NO_STANDING, standing
+from riskwatch.core.ledger.statements import NO_BASIS, basis_of
 from riskwatch.core.ledger.trades import trade_effect
 from riskwatch.core.money import EXACT, canonical, quantise
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
@@ -180,7 +180,7 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
         if line.amount or line.shown:
             book, account, wallet, asset, component = key
             cell, confirmed = party.cells.get(key), party.confirmed_us(key)
-            more = NO_STANDING if cell is None else standing(cell, party.peers(key))
+            more = NO_BASIS if cell is None else basis_of(cell, party.peers(key))
             amount = canonical(line.amount)
             holdings.append(
                 Holding(book, account, asset, component, amount, wallet, confirmed, *more)

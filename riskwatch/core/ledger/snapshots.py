@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import micros
+from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import QualityIssue
-from riskwatch.core.events import identity
-from riskwatch.core.events import UNALLOCATED
+from riskwatch.core.events import UNALLOCATED, identity
 from riskwatch.core.ledger.activity import OrderRow
-from riskwatch.core.ledger.holding import LedgerHolding, PositionTerms, SnapshotKey
+from riskwatch.core.ledger.holding import NEVER, LedgerHolding, PositionTerms, SnapshotKey
 from riskwatch.core.ledger.outputs import (
     fact_conflict,
     fact_too_late,
@@ -48,6 +47,28 @@ def _supersedes(holding: LedgerHolding | None, snap: SnapshotKey) -> bool:
     return True
 
 
+def _note_missing(parameters: LedgerParameters, holding: LedgerHolding, source: str) -> None:
+    """Note what the latest snapshot took away without facts, or that it confirms what one did.
+
+    A snapshot confirms if it is of another source, or long enough after the first.
+    """
+    us, gap = holding.snap_us, holding.gap
+    expected = sub(holding.stated, gap)
+    agrees = parameters.tolerates(expected, holding.stated)
+    if holding.missing_us != NEVER:
+        later = us >= holding.missing_us + parameters.config.confirm_s * SECOND
+        if not agrees and gap > ZERO:
+            holding.missing = max(ZERO, sub(holding.missing, gap))
+        elif later or source != holding.missing_by:
+            holding.missing = ZERO
+        if not holding.missing:
+            holding.missing_us, holding.missing_by = NEVER, ""
+    if not agrees and gap < ZERO < expected:
+        if holding.missing_us == NEVER:
+            holding.missing_us, holding.missing_by = us, source
+        holding.missing = add(holding.missing, min(expected, gap.copy_negate()))
+
+
 def _coverage(parameters: LedgerParameters, event: Balance | Position) -> str:
     """Return what a snapshot covers: as it says, or its account's setting; else empty."""
     if event.covers is not None:
@@ -81,6 +102,7 @@ def apply_balance(
         gone = replaced.borrowed.copy_negate(), replaced.pnl.copy_negate()
         add_balance_components(party, other, *gone)
         replaced.borrowed = replaced.pnl = ZERO
+    _note_missing(parameters, holding, event.source)
     borrowed, pnl = event.borrowed or ZERO, event.unrealized_pnl or ZERO
     add_balance_components(party, key, sub(borrowed, holding.borrowed), sub(pnl, holding.pnl))
     holding.borrowed, holding.pnl = borrowed, pnl
@@ -100,6 +122,8 @@ def apply_position(
     covers = _coverage(parameters, event)
     known, peers = party.positions.get(key), party.position_peers(key)
     is_newer = _supersedes(known, snap) and not is_superseded(known, peers, snap, covers)
+    if known is not None and not event.side:
+        _check_legs(known, event, snap)
     if is_newer and states_whole(known, peers, (wallet, event.side or ""), covers):
         check_exact(known, peers, snap, (wallet, event.side or ""))
     party.touch(us)
@@ -115,6 +139,18 @@ def apply_position(
         event.liquidation_price or None,
     )
     return []
+
+
+def _check_legs(known: LedgerHolding, event: Position, snap: SnapshotKey) -> None:
+    """Refuse the second of two opposite positions at one time that do not say their sides."""
+    last = known.snap
+    if last is None or last[:2] != snap[:2] or last[2] == snap[2]:
+        return
+    if known.stated and event.qty and (known.stated < ZERO) != (event.qty < ZERO):
+        raise fact_conflict(
+            f"instrument={event.instrument} qty={event.qty} was={known.stated} at the same time: "
+            "two positions of one instrument need a side"
+        )
 
 
 def apply_order(

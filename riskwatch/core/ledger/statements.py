@@ -218,11 +218,11 @@ def link_loaded(peers: list[LedgerHolding]) -> None:
         peer.set_owner(_owner(peer, first[peer.slot]), claim, loaded=True)
 
 
-NO_STANDING: Final = ("", "", ZERO)
-"""The standing of an amount that no snapshot determines."""
+NO_BASIS: Final = ("", "", ZERO)
+"""The basis of an amount that no snapshot determines."""
 
 
-def standing(cell: LedgerHolding, peers: list[LedgerHolding]) -> tuple[str, str, Decimal]:
+def basis_of(cell: LedgerHolding, peers: list[LedgerHolding]) -> tuple[str, str, Decimal]:
     """Return what a reading says of the basis of a holding.
 
     Returns

@@ -221,6 +221,9 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         the effective state is at least REDUCE, seconds.
     valid_s : float
         How long a switch is valid after the decision, and a heartbeat after it was made, seconds.
+    pending_share : float
+        Share of the equity that snapshots of one account may take away without fills or transfers;
+        if more is gone, the former amounts count until a second snapshot confirms it.
     report_s : float
         While nothing happens, limits and assessments are published at most this often, seconds of
         event time. Values and scores that changed are published at most this often, those that did
@@ -317,6 +320,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     valid_s: Positive = 60.0
     report_s: Positive = 300.0
     revalue_s: float = 900.0
+    pending_share: Share = 0.05
     move_bp: Positive = 5.0
     calm_bp: NotNegative = 10.0
     horizon_s: Horizon = 2_592_000.0

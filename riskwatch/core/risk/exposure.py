@@ -17,6 +17,7 @@ from riskwatch.core.clock import MINUTE
 from riskwatch.core.money import MAX_USD, saturated
 from riskwatch.core.risk.state import Valuation
 from riskwatch.core.scopes import ASSET, BANK, COUNTERPARTY, GROUP, ISSUER, kind_of_scope, parse
+from riskwatch.core.risk.claims import UNOPENED, claims_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -72,6 +73,15 @@ class ExposureSums(msgspec.Struct, gc=False):
     def is_saturated(self) -> bool:
         """Whether one of the sums is the maximum, so that its real value is unknown."""
         return max(self.long, self.short, abs(self.orders), self.derivatives) >= MAX_USD
+
+    def add(self, component: str, value: float) -> None:
+        """Add the value of a holding, USD; what is borrowed is positive and counts as short."""
+        if component == OPEN_ORDER_COMPONENT:
+            self.orders += value
+        elif (value < 0.0) != (component == BORROWED_COMPONENT):
+            self.short += abs(value)
+        else:
+            self.long += abs(value)
 
     def merge(self, other: ExposureSums, share: float = 1.0) -> None:
         """Add a share of other sums."""
@@ -152,28 +162,16 @@ def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
     books: dict[str, ExposureSums] = {}
     for name in sorted(state.parties):
         row = state.parties[name]
+        for holding in claims_of(row.holdings):
+            price = prices.get(holding.asset)
+            if price is not None and holding.amount:
+                value = value_of(holding.amount, price)
+                _at(cells, (name, holding.asset)).add(holding.component, value)
+                _at(claims, (name, holding.account)).add(holding.component, value)
         for holding in row.holdings:
             price = prices.get(holding.asset)
-            if price is None or not holding.amount:
-                continue
-            sums = _at(cells, (name, holding.asset))
-            claim = _at(claims, (name, holding.account))
-            book = _at(books, holding.book)
-            value = value_of(holding.amount, price)
-            if holding.component == OPEN_ORDER_COMPONENT:
-                sums.orders += value
-                claim.orders += value
-                book.orders += value
-            elif (value < 0.0) != (holding.component == BORROWED_COMPONENT):
-                value = abs(value)
-                sums.short += value
-                claim.short += value
-                book.short += value
-            else:
-                value = abs(value)
-                sums.long += value
-                claim.long += value
-                book.long += value
+            if price is not None and holding.amount and holding.basis != UNOPENED:
+                _at(books, holding.book).add(holding.component, value_of(holding.amount, price))
         for position in row.positions:
             price = prices.get(position.base)
             if price is None or not position.qty:

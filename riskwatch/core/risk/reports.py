@@ -28,6 +28,7 @@ from riskwatch.core.outputs import (
 from riskwatch.core.readings import Holding
 from riskwatch.core.risk.exposure import price_of, valuation_of
 from riskwatch.core.risk.marks import is_unrecognised
+from riskwatch.core.risk.claims import PENDING, UNCLEAR, UNOPENED
 from riskwatch.core.risk.state import LastReported, LimitRow
 
 if TYPE_CHECKING:
@@ -329,6 +330,7 @@ def missing_data_issues(
                 f"what is held is worth {MAX_USD:.0e} USD or more and counts as that much: the "
                 "amount or the price must be wrong"
             )
+    found |= _doubtful_holdings(state)
     held = {
         h.asset: None
         for name in sorted(state.parties)
@@ -395,6 +397,32 @@ def news_refused(
             detail=f"its news has no room and is a dead letter: {why}",
             cause=Cause.NONE,
         )
+
+
+_DOUBTS: Final = {
+    UNOPENED: (
+        QualityIssue.OPENING_UNKNOWN,
+        "fills took more than nothing: state a balance; until then it is no exposure",
+    ),
+    UNCLEAR: (
+        QualityIssue.STATEMENT_UNCLEAR,
+        "several books state it, and none says which part (`covers`): the sum counts",
+    ),
+    PENDING: (
+        QualityIssue.SNAPSHOT_PENDING,
+        "a snapshot took it away without facts: it counts until a later one agrees",
+    ),
+}
+
+
+def _doubtful_holdings(state: RiskState) -> dict[str, str]:
+    """Return the issues about holdings whose amount is in doubt, one per account and asset."""
+    return {
+        f"{_DOUBTS[h.basis][0]}|{name}/{h.account}/{h.asset}": _DOUBTS[h.basis][1]
+        for name in sorted(state.parties)
+        for h in state.parties[name].holdings
+        if h.basis in _DOUBTS and h.amount
+    }
 
 
 def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[ReportOutput]:

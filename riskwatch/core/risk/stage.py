@@ -17,9 +17,10 @@ from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick
 from riskwatch.core.names import IDENTITY
 from riskwatch.core.operators import DenyAllVerifier, Verifier
 from riskwatch.core.outputs import EventRejected, Origin
-from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
+from riskwatch.core.readings import CounterpartyReading, Holding, MarketReading, PartitionFault
 from riskwatch.core.risk import state as risk_state
 from riskwatch.core.risk.adjustments import queue_adjustments
+from riskwatch.core.risk.claims import counted_holdings
 from riskwatch.core.risk.commands import CommandHandler, expire_controls
 from riskwatch.core.risk.credit import (
     CreditRefusedError,
@@ -32,7 +33,7 @@ from riskwatch.core.risk.credit import (
 from riskwatch.core.risk.decision import DecisionWriter
 from riskwatch.core.risk.drills import scheduled_drills
 from riskwatch.core.risk.evaluator import Evaluator, queue_fills
-from riskwatch.core.risk.exposure import PRICED_SD_BP
+from riskwatch.core.risk.exposure import PRICED_SD_BP, price_of, value_of
 from riskwatch.core.risk.features import (
     held_assets,
     is_foreign_venue,
@@ -122,6 +123,7 @@ class RiskStage:
         self.deployment = deployment
         self.reference = reference
         self.scorer = scorer
+        self._equity_usd = limits.equity_usd
         self._tokens = {p.native_token: None for p in reference.parties.values()}
         engine = RuleEngine(rules, config)
         self._writer = DecisionWriter(
@@ -263,11 +265,15 @@ class RiskStage:
         row.opened = accounts_opened(row, reading)
         risk_state.clear_fault(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
-        row.holdings, row.positions = reading.holdings, reading.positions
+        held = reading.holdings
         if self._names.digest:  # the ledger may keep a holding under a former spelling
-            row.holdings = canonical_holdings(
-                self._names, reading.counterparty, reading.holdings, reading.us
-            )
+            held = canonical_holdings(self._names, reading.counterparty, held, reading.us)
+        row.holdings = counted_holdings(
+            held,
+            self.config.pending_share * self._equity_usd,
+            lambda holding: _missing_usd(holding, state),
+        )
+        row.positions = reading.positions
         row.orders = reading.orders
         apply_legs(state, row, reading, self.config.transit)
         queue_adjustments(state, row, reading)
@@ -304,3 +310,9 @@ def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditRefusedErro
         reason=error.reason,
         detail=error.detail,
     )
+
+
+def _missing_usd(holding: Holding, state: RiskState) -> float | None:
+    """Return the value of what a snapshot took away from a holding; ``None`` without a price."""
+    price = price_of(holding.asset, state)
+    return None if price is None else value_of(holding.missing, price)
