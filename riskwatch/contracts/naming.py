@@ -97,6 +97,7 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
         prices={_PAIR: ("price",)},
     ),
     events.Loan: NamedFields(parties=("counterparty",), assets={"asset": ("amount",)}),
+    events.AccountSnapshot: NamedFields(parties=("counterparty",), assets={"assets": ()}),
     events.Peg: NamedFields(
         parties=("venue",),
         assets={"asset": ("volume", "supply", "redeemed"), "peg": ()},
@@ -140,7 +141,7 @@ def _names_of(kind: type[events.Event]) -> Callable[[Any], Any] | None:
     """Return a function that reads all names of an event; ``None`` if one is a list, or none."""
     fields = NAMED_FIELDS[kind]
     names = (*fields.parties, *fields.assets)
-    listed = kind is events.Credit
+    listed = kind in (events.Credit, events.AccountSnapshot)
     return attrgetter(*names) if names and not listed else None
 
 

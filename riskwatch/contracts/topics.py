@@ -80,7 +80,14 @@ _INPUTS: Final = (
         key="counterparty",
         partitions=8,
         retention_h=7 * _DAY,
-        carries=(events.Balance, events.Position, events.Transfer, events.Loan, events.Adjustment),
+        carries=(
+            events.Balance,
+            events.Position,
+            events.Transfer,
+            events.Loan,
+            events.Adjustment,
+            events.AccountSnapshot,
+        ),
         about="Snapshots of balances, positions and loans, transfers, and adjustments.",
     ),
     Topic(

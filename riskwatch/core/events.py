@@ -331,6 +331,24 @@ class Adjustment(Event, frozen=True, kw_only=True, gc=False, tag="adjustment"):
     to_amount: Decimal | None = None
 
 
+class AccountSnapshot(Event, frozen=True, kw_only=True, gc=False, tag="account_snapshot"):
+    """What a complete snapshot of one wallet lists; what it does not list there is zero.
+
+    The amounts come as events of their own, with the same time. A section (`assets`,
+    `instruments`, `orders`, `loans`) that is left out is not covered, and an empty one says that
+    there is nothing. Without `wallet` and `wallet_type` it is about the facts that name no wallet.
+    """
+
+    counterparty: Name
+    account: Name
+    wallet: Name | None = None
+    wallet_type: WalletType | None = None
+    assets: Annotated[list[Name], msgspec.Meta(max_length=4096)] | None = None
+    instruments: Annotated[list[Id], msgspec.Meta(max_length=4096)] | None = None
+    orders: Annotated[list[Id], msgspec.Meta(max_length=4096)] | None = None
+    loans: Annotated[list[Id], msgspec.Meta(max_length=4096)] | None = None
+
+
 class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):
     """A price stated directly against the peg, e.g. by an oracle or a redemption.
 
@@ -442,6 +460,7 @@ LedgerEvent = (
     | OpenOrder
     | Loan
     | Adjustment
+    | AccountSnapshot
 )
 MarketEvent = Peg | Quote
 RiskEvent = Credit | LegalEntity | NettingSet | Command
@@ -457,6 +476,7 @@ LEDGER_EVENTS = (
     OpenOrder,
     Loan,
     Adjustment,
+    AccountSnapshot,
 )
 MARKET_EVENTS = (Peg, Quote)
 RISK_EVENTS = (Credit, LegalEntity, NettingSet, Command)

@@ -61,7 +61,66 @@ def fold(events: Iterable[Event], now: datetime | None = None) -> dict[Key, Deci
             for ts, amount in moves:
                 if anchor is None or ts > anchor.ts:
                     total[*where, asset, "custody"] += amount
+        _claims(latest, deltas, total)
     return {key: amount for key, amount in sorted(total.items()) if amount}
+
+
+def _claims(
+    latest: dict[tuple[Where, str, str], Balance], deltas: Deltas, total: defaultdict[Key, Decimal]
+) -> None:
+    """Take from the only book that states an account what others had at the time of its word.
+
+    Where only margin is stated, what fills and transfers changed is a part of it.
+    """
+    for (where, asset), moves in deltas.items():
+        for kind in ("custody", "margin"):
+            anchors = {
+                at: fact for (at, name, of), fact in latest.items()
+                if (at[1:], name, of) == (where[1:], asset, kind)
+            }  # fmt: skip
+            if anchors:
+                break
+        if len(anchors) != 1:
+            continue
+        ((owner, anchor),) = anchors.items()
+        if owner == where and kind == "custody":
+            continue
+        claim = sum((amount for ts, amount in moves if ts <= anchor.ts), Decimal(0))
+        payer = (*where, asset, "custody") if owner == where else (*owner, asset, kind)
+        total[payer] -= claim
+
+
+def fold_accounts(events: Iterable[Event]) -> dict[tuple[str, str, str], Decimal]:
+    """Amounts by (counterparty, account, asset): the venue's last word and what came after.
+
+    Every balance states a wallet for all books. Facts without a wallet belong to the spot wallet,
+    else to the funding wallet, unless balances without one are stated.
+    """
+    facts = list(events)
+    words: dict[tuple[str, str, str], dict[str, Balance]] = defaultdict(dict)
+    for fact in facts:
+        if isinstance(fact, Balance):
+            stated = words[fact.counterparty, fact.account, fact.asset]
+            name = fact.wallet or ""
+            if name not in stated or _age(fact) > _age(stated[name]):
+                stated[name] = fact
+    total: defaultdict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    with localcontext() as context:
+        context.prec = 400
+        for key, stated in words.items():
+            total[key] += sum((word.free for word in stated.values()), Decimal(0))
+        for fact in facts:
+            if not isinstance(fact, Fill):
+                continue
+            for asset, amount in _legs(fact):
+                key = (fact.counterparty, fact.account, asset)
+                wallet = fact.wallet or ""
+                if not wallet:
+                    wallet = next((w for w in ("", "spot", "fund") if w in words.get(key, {})), "")
+                word = words.get(key, {}).get(wallet)
+                if word is None or fact.ts > word.ts:
+                    total[key] += amount
+    return {key: amount for key, amount in total.items() if amount}
 
 
 def fold_positions(events: Iterable[Event]) -> dict[tuple[str, str, str, str], Decimal]:
@@ -79,6 +138,10 @@ def fold_positions(events: Iterable[Event]) -> dict[tuple[str, str, str, str], D
         for key, anchor in anchors.items():
             total[key] += anchor.qty
         filled = _filled(facts)
+        owners = {
+            key[1:]: key for key in anchors
+            if [other[1:] for other in anchors].count(key[1:]) == 1
+        }  # fmt: skip
         for fact in facts:
             if isinstance(fact, FillCorrection) and (_where(fact), fact.fill_id) not in filled:
                 continue
@@ -87,7 +150,11 @@ def fold_positions(events: Iterable[Event]) -> dict[tuple[str, str, str, str], D
                 if key in anchors and fact.ts <= anchors[key].ts:
                     continue
                 bought = (fact.side == "buy") == isinstance(fact, Fill)
-                total[key] += fact.qty if bought else -fact.qty
+                lots = fact.qty if bought else -fact.qty
+                total[key] += lots
+                owner = owners.get(key[1:], key)
+                if owner != key and fact.ts <= anchors[owner].ts:
+                    total[owner] -= lots
     return {key: lots for key, lots in sorted(total.items()) if lots}
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import QualityIssue
-from riskwatch.core.events import UNALLOCATED, identity
+from riskwatch.core.events import UNALLOCATED, Balance, Loan, OpenOrder, Position, identity
 from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.holding import NEVER, LedgerHolding, PositionTerms, SnapshotKey
 from riskwatch.core.ledger.outputs import (
+    FactRefusedError,
+    LedgerOutput,
+    event_rejected,
     fact_conflict,
     fact_too_late,
     issue_resolved,
@@ -22,10 +25,11 @@ from riskwatch.core.ledger.statements import check_exact, is_superseded, state, 
 from riskwatch.core.money import ZERO, add, sub
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from decimal import Decimal
 
-    from riskwatch.core.events import Balance, Loan, OpenOrder, Position
-    from riskwatch.core.ledger.outputs import LedgerOutput, LedgerParameters
+    from riskwatch.core.events import AccountSnapshot
+    from riskwatch.core.ledger.outputs import LedgerParameters
 
 
 _LOAN_TERMS: Final = ("book", "account", "wallet", "asset", "direction")
@@ -240,3 +244,105 @@ def _terms(loan: LoanRow) -> str:
     """Return the terms of a loan that must not change, as text."""
     terms = msgspec.structs.asdict(loan)
     return " ".join(f"{name}={terms[name]}" for name in _LOAN_TERMS)
+
+
+def apply_account_snapshot(
+    parameters: LedgerParameters, party: LedgerParty, event: AccountSnapshot, us: int
+) -> list[LedgerOutput]:
+    """State as zero what a complete snapshot of a wallet does not list."""
+    party.touch(us)
+    out: list[LedgerOutput] = []
+    for zero in _omitted(party, event):
+        handler = _ZERO_HANDLERS[type(zero)]
+        try:
+            out += handler(parameters, party, zero, us)
+        except FactRefusedError as refusal:
+            detail = f"what it does not list cannot be zero: {refusal.detail}"
+            out.append(event_rejected(event, FactRefusedError(refusal.reason, detail)))
+    return out
+
+
+_ZERO_HANDLERS: Final[dict[type, Callable[..., list[LedgerOutput]]]] = {
+    Balance: apply_balance,
+    Position: apply_position,
+    OpenOrder: apply_order,
+    Loan: apply_loan,
+}
+
+
+def _omitted(
+    party: LedgerParty, event: AccountSnapshot
+) -> list[Balance | Position | OpenOrder | Loan]:
+    """Return snapshots of zero of what is known in a wallet and not listed, in a fixed order."""
+    wallet, account = event.wallet or event.wallet_type or "", event.account
+    common: dict[str, Any] = {
+        name: getattr(event, name)
+        for name in ("v", "event_id", "ts", "source", "source_seq", "arrived", "counterparty")
+    }
+    common |= {"account": account, "wallet": wallet or None}
+    out: list[Balance | Position | OpenOrder | Loan] = []
+    for kind, listed in (("cell", event.assets), ("position", event.instruments)):
+        if listed is None:
+            continue
+        names = frozenset(listed)
+        for place in sorted(party.places):
+            if place[:2] == (kind, account) and place[2] not in names:
+                where = {**common, "wallet_type": event.wallet_type}
+                out += _zeros(party.places[place], wallet, place[2], where)
+    orders = () if event.orders is None else sorted(party.orders)
+    for book, of, order_id in orders:
+        order = party.orders[book, of, order_id]
+        ours = (of, order.wallet) == (account, wallet)
+        if ours and order.qty and order_id not in (event.orders or ()):
+            out.append(
+                OpenOrder(
+                    **common, book=book, order_id=order_id, base=order.base, quote=order.quote,
+                    side="buy" if order.side == "buy" else "sell", qty=ZERO, price=order.price,
+                    instrument=None if order.spot else order_id, reduce_only=order.reduce_only,
+                )
+            )  # fmt: skip
+    for loan_id in () if event.loans is None else sorted(party.loans):
+        loan = party.loans[loan_id]
+        ours = (loan.account, loan.wallet) == (account, wallet)
+        if ours and loan.amount and loan_id not in (event.loans or ()):
+            out.append(
+                Loan(
+                    **common, book=loan.book, loan_id=loan_id, asset=loan.asset, amount=ZERO,
+                    direction="lent" if loan.direction == "lent" else "borrowed",
+                )
+            )  # fmt: skip
+    return out
+
+
+def _zeros(
+    peers: list[LedgerHolding], wallet: str, name: str, common: dict[str, Any]
+) -> list[Balance | Position]:
+    """Return a snapshot of zero for each kind (or side) of a wallet of which something is held."""
+    slots = {peer.slot: None for peer in peers if peer.slot[0] == wallet}
+    unnamed = [peer.slot for peer in peers if peer.slot[0] == "" and peer.slot[1] in _UNNAMED]
+    if not slots and unnamed and not any(peer.snap is not None for peer in peers):
+        slots = {(wallet, unnamed[0][1]): None}
+    out: list[Balance | Position] = []
+    for slot in sorted(slots):
+        owner = next((peer for peer in peers if peer.owns and peer.slot == slot), None)
+        held = [peer.line.amount or peer.borrowed or peer.pnl for peer in peers]
+        if not any(held):
+            continue
+        said: dict[str, Any] = {**common, "book": UNALLOCATED}
+        if owner is not None:
+            said |= {"book": owner.book, "covers": owner.covers or None}
+        extra = next((peer.extra for peer in peers if peer.extra is not None), None)
+        if extra is None:
+            out.append(Balance(**said, asset=name, free=ZERO, kind=slot[1]))  # type: ignore[arg-type]
+        else:
+            out.append(
+                Position(
+                    **said, base=extra.base, quote=extra.quote, instrument=name, qty=ZERO,
+                    side=slot[1] or None,  # type: ignore[arg-type]
+                )
+            )  # fmt: skip
+    return out
+
+
+_UNNAMED: Final = ("custody", "")
+"""Kinds of holdings and sides of positions that facts without a wallet change."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import (
+    AccountSnapshot,
     Adjustment,
     Balance,
     Fill,
@@ -38,6 +39,7 @@ from riskwatch.core.ledger.outputs import (
 from riskwatch.core.ledger.party import LedgerParty
 from riskwatch.core.ledger.report import report_tick
 from riskwatch.core.ledger.snapshots import (
+    apply_account_snapshot,
     apply_balance,
     apply_loan,
     apply_order,
@@ -62,6 +64,7 @@ _HANDLERS: dict[type, Handler] = {
     OpenOrder: apply_order,
     Loan: apply_loan,
     Adjustment: apply_adjustment,
+    AccountSnapshot: apply_account_snapshot,
 }
 
 

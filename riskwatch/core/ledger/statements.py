@@ -108,7 +108,7 @@ def states_whole(
 
 
 def check_exact(
-    cell: LedgerHolding | None, peers: Iterable[LedgerHolding], snap: SnapshotKey, slot: Slot
+    cell: LedgerHolding | None, peers: list[LedgerHolding], snap: SnapshotKey, slot: Slot
 ) -> None:
     """Check that what the other cells held at the time of a snapshot is still known.
 
@@ -117,10 +117,11 @@ def check_exact(
     FactRefusedError
         ``FACT_TOO_LATE``.
     """
-    us = snap[0]
+    us, stated = snap[0], {peer.slot: None for peer in peers if peer.snap is not None}
     for peer in peers:
         replaced = peer.owns and peer.covers == ACCOUNT
-        if peer is cell or replaced or not _includes(slot, peer.slot):
+        apart = peer.slot != slot and (peer.slot in stated or not _includes(slot, peer.slot))
+        if peer is cell or replaced or apart:
             continue
         known = max(peer.fold_us, peer.snap_us)
         if us < known:

@@ -15,9 +15,9 @@ import msgspec
 
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.money import MAX_USD, saturated
+from riskwatch.core.risk.claims import UNOPENED, claims_of
 from riskwatch.core.risk.state import Valuation
 from riskwatch.core.scopes import ASSET, BANK, COUNTERPARTY, GROUP, ISSUER, kind_of_scope, parse
-from riskwatch.core.risk.claims import UNOPENED, claims_of
 
 if TYPE_CHECKING:
     from decimal import Decimal

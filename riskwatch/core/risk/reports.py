@@ -26,9 +26,9 @@ from riskwatch.core.outputs import (
     position_place,
 )
 from riskwatch.core.readings import Holding
+from riskwatch.core.risk.claims import PENDING, UNCLEAR, UNOPENED
 from riskwatch.core.risk.exposure import price_of, valuation_of
 from riskwatch.core.risk.marks import is_unrecognised
-from riskwatch.core.risk.claims import PENDING, UNCLEAR, UNOPENED
 from riskwatch.core.risk.state import LastReported, LimitRow
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ HOLDINGS = LedgerConfig().max_holdings
 class Desk:
     """A ledger stage with listed names, and all that it put out."""
 
-    def __init__(self, *, live: bool = False, **config: int) -> None:
+    def __init__(self, *, live: bool = False, **config: Any) -> None:
         self.stage = LedgerStage(LedgerConfig(**config), REFERENCE, live=live)
         self.state = LedgerState()
         self.out: list[LedgerOutput] = []

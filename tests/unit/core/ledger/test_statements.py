@@ -66,7 +66,8 @@ def test_books_share_what_one_of_them_states() -> None:
 def test_claims_survive_a_restore_anywhere(every: int) -> None:
     """A state that is loaded after any fact goes on the same."""
     for order in permutations(SHARED):
-        state, rows = LedgerState(), {}
+        state = LedgerState()
+        rows: dict[str, bytes | None] = {}
         for n, event in enumerate(order):
             run([event], state)
             rows |= state.drain()
