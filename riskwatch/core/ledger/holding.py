@@ -264,9 +264,12 @@ class LedgerHolding:
             if of is not None:
                 payer = self if of.book == self.book else of
                 payer.line.add(amount)
-        if not loaded and claim != self.claim:
+        if loaded:
+            self.claim = claim
+        elif claim != self.claim:  # an equal one keeps its digits, as its row does
+            self.claim = claim
             self.dirty[self.key] = self
-        self.owner, self.claim = owner, claim
+        self.owner = owner
         self.floor = self.snap_us if owner is None else max(self.snap_us, owner.snap_us)
 
     def held_at(self, us: int) -> Decimal:
