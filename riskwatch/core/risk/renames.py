@@ -127,11 +127,14 @@ def canonical_holdings(
     for each in holdings:
         meant = own_asset(table, party, each.asset, us)
         if meant.name != each.asset or meant.unit != UNITY:
-            amount = mul(each.amount, meant.unit)
-            named = replace(each, asset=meant.name, amount=amount)
+            amount, missing = mul(each.amount, meant.unit), mul(each.missing, meant.unit)
+            named = replace(each, asset=meant.name, amount=amount, missing=missing)
         else:
             named = each
         key = (named.book, named.account, named.wallet, named.asset, named.component)
         had = found.get(key)
-        found[key] = named if had is None else replace(had, amount=add(had.amount, named.amount))
+        if had is not None:
+            amount, missing = add(had.amount, named.amount), add(had.missing, named.missing)
+            named = replace(had, amount=amount, missing=missing)
+        found[key] = named
     return list(found.values())
