@@ -42,7 +42,7 @@ def test_a_transaction_links_both_venues(tmp_path: Path) -> None:
 
 
 def test_a_transfer_without_a_wallet_reaches_the_wallet_that_is_stated(tmp_path: Path) -> None:
-    """As reported: the account states margin alone, so the deposit is a part of it, and no break."""
+    """As reported: only margin is stated, so the deposit is a part of it, and no break."""
     seen = Replayed(tmp_path, case("transfer_into_margin_wallet"))
     assert sum(held(seen, "USDT").values()) == 100_000
     assert seen.rows(ISSUES.format("RECONCILIATION_BREAK")) == []
