@@ -18,7 +18,7 @@ from riskwatch.core.names import (
     overlaps,
 )
 from riskwatch.core.risk.limits import ANY_SUBJECT
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, GROUP
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, GROUP, kind_of_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def unlisted_lines(
             used += [f"{COUNTERPARTY}:{party}" for party in terms.counterparties]
     lines = []
     for scope in sorted(dict.fromkeys([*used, *held])):
-        kind, _, name = scope.partition(":")
+        kind = kind_of_scope(scope)
+        name = scope[len(kind) + 1 :]
         if kind in kinds and name != ANY_SUBJECT:
             found = canonical_name(table, kinds[kind], None, name, _NOW)
             if not found.listed:

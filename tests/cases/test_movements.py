@@ -52,7 +52,10 @@ def test_one_event_moves_money_between_wallets(tmp_path: Path) -> None:
     """Rewritten with wallets: 50,000 in each, and no break."""
     seen = Replayed(tmp_path, rewritten("transfer_into_margin_wallet"))
     rows = seen.rows("SELECT wallet, amount FROM exposure_now WHERE asset = 'USDT' ORDER BY 1")
-    assert [(wallet, Decimal(n)) for wallet, n in rows] == [("futures", 50_000), ("spot", 50_000)]
+    assert [(wallet, Decimal(n)) for wallet, n in rows] == [
+        ("futures", Decimal(50_000)),
+        ("spot", Decimal(50_000)),
+    ]
     assert seen.rows(ISSUES.format("RECONCILIATION_BREAK")) == []
 
 

@@ -51,7 +51,7 @@ def test_what_we_traded_at_and_assumptions_value_a_holding(tmp_path: Path) -> No
         "2024-05-01 00:00", "2024-05-06 10:01", "2024-05-06 10:02", "2024-05-06 10:01",
     ]  # fmt: skip
     used = seen.rows("SELECT used_usd, status FROM limit_utilisation WHERE scope = 'firm'")
-    assert (float(used[0][0]), used[0][1]) == (67_000_000.0, "breach")
+    assert (float(used[0][0]), used[0][1]) == (44_500_000.0, "breach")
 
 
 def test_what_somebody_sent_us_restricts_only_itself(tmp_path: Path) -> None:

@@ -370,13 +370,8 @@ class KillSwitch:
         self._pid = os.getpid()
         self._clock = clock or steady()
         self._began = wall()
-        self.trust = TrustState(
-            terms or Terms(),
-            self._clock,
-            wall,
-            deployment,
-            shipped_names() if names is None else names,
-        )
+        table = shipped_names() if names is None else names
+        self.trust = TrustState(terms or Terms(), self._clock, wall, deployment, table)
         self._hedge_books = list(hedges or {})
         self._advisory = (
             AdvisoryTerms(advisory, self.trust.terms, hedges or {}) if advisory else None
@@ -423,19 +418,15 @@ class KillSwitch:
     ) -> Answer:
         """Return whether an order may go. Any thread may call it; it makes no network call.
 
-        The parameters are explained above, at :class:`KillSwitch`; `terms` are the others, of
-        :class:`OrderTerms`. An order with a value of another type is refused, and the reason names
-        the parameter.
+        :class:`KillSwitch` explains the parameters, :class:`OrderTerms` the others in `terms`. A
+        value of another type is refused, and the reason names the parameter.
         """
         if cancel is True:
             return CANCEL_ALLOWED
         view, names = self.trust.view, self._names
         try:
-            if (
-                terms
-                or self._advisory is not None
-                or not (account is trader is None or _are_known(names, account, trader))
-            ):
+            named = account is trader is None or _are_known(names, account, trader)
+            if terms or self._advisory is not None or not named:
                 known = False
             elif self._gate.on:
                 known = False

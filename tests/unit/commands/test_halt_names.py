@@ -63,14 +63,14 @@ def test_an_unknown_name_is_not_sent_without_yes(tmp_path: Path) -> None:
     """Without a person the command ends and names what was meant; --yes and known names go."""
     office = Office(tmp_path)
     office.turn("halt", SCOPE)
-    done = office.run("killswitch", "halt", "asset:usdc", *HALT)
+    done = office.run("killswitch", "halt", "asset:USDCC", *HALT)
     assert isinstance(done.exception, RiskwatchError)
     message = str(done.exception)
-    assert "nothing was sent: nobody holds, quotes or lists asset:usdc" in message
+    assert "nothing was sent: nobody holds, quotes or lists asset:USDCC" in message
     assert "Did you mean asset:USDC" in message
     assert "--yes sends it as it is" in message
     assert "killswitch halt firm" in message
-    for scope in (("asset:usdc", "--yes"), (SCOPE,), ("firm",)):
+    for scope in (("asset:USDCC", "--yes"), (SCOPE,), ("firm",)):
         sent = office.run("killswitch", "halt", *scope, *HALT)
         assert isinstance(sent.exception, SigningError), scope
 

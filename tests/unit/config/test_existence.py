@@ -123,6 +123,10 @@ def test_the_list_of_features_is_what_the_code_computes(root: Path) -> None:
     """A feature that nothing computes would never fire, and a missing one would be refused."""
     tree = ast.parse((root / "riskwatch/core/risk/features.py").read_text())
     computed = {DRAWDOWN_FEATURE, COVERAGE_FEATURE, *LIMIT_FEATURES}
+    whole = (root / "riskwatch/core/risk/evaluator.py").read_text()
+    book = {"unpriced", "unrecognised", "unsure_share"}  # of the book, not of one reading
+    assert all(f'"{name}"' in whole for name in book)
+    computed |= book
     for node in (each for part in tree.body for each in ast.walk(part)):
         keys: list[ast.expr | None] = []
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):

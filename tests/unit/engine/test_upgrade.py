@@ -123,7 +123,7 @@ def next_replay(desk: Stored, *files: Path) -> None:
         assert isinstance(store, SqlStore)
         return SqlStore(store.engine, NEXT)
 
-    replay_files(ReplayJob(list(files), desk.url), next_pipeline(config), config=config, wrap=wrap)
+    replay_files(ReplayJob(list(files), desk.url), next_pipeline, config=config, wrap=wrap)
 
 
 def asked(desk: Stored, query: str) -> list[Any]:

@@ -48,9 +48,8 @@ def test_the_shown_pipeline_is_a_generation(root: Path) -> None:
     named = config_of(tomllib.loads(code_blocks(root, "toml")[0]))
     target = TargetConfig(threshold=50.0, horizon_s=3_600.0)
     state = Ensemble(msgspec.structs.replace(named, targets=(target,))).fresh()
-    assert state.newborn(f"{USDC}|depeg(discount 50bp, 1h)|mine").pool is state.pool(
-        "asset|depeg(discount 50bp, 1h)|mine"
-    )
+    made: Any = state.newborn(f"{USDC}|depeg(discount 50bp, 1h)|mine")
+    assert made.pool is state.pool("asset|depeg(discount 50bp, 1h)|mine")
 
 
 def test_the_shown_model_learns_and_survives_a_restart(

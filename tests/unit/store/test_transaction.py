@@ -275,7 +275,7 @@ def test_migrated_rows_are_part_of_one_batch_or_of_none(engine: Engine) -> None:
         again = take_lease(engine, "w", "test", RowFormat(FORMAT + 1, steps))
         assert (again.rows, again.migrated) == (kept.rows, {})
         batch = replace(batch, epoch=again.epoch)
-    with pytest.raises(StoreError, match="has format 2"):
+    with pytest.raises(StoreError, match=f"has format {FORMAT + 1}"):
         take_lease(engine, "w", "test")
 
 

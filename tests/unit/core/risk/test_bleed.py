@@ -49,7 +49,7 @@ def states(d: Desk) -> list[tuple[float, State, str]]:
 def test_two_basis_points_an_hour_for_two_days_are_flagged(seed: int) -> None:
     """WATCH comes before the plain threshold of 20 bp is reached, and stays."""
     d = shipped()
-    d.tick(0, held(0, ("USDC", "500000")))
+    d.tick(0, market(0, asset()), held(0, ("USDC", "500000")))
     live(d, bleed(2.0, 48), 1.0, seed)
     made = states(d)
     hour, state, rule = made[0]

@@ -127,7 +127,7 @@ def test_no_data_reduces_what_we_hold_and_lets_go_by_itself() -> None:
     assert of(d.out, KillSwitchChanged, "counterparty:kraken")[-1].effective is State.REDUCE
     assert of(d.out, DecisionMade) == []
     (raised,) = of(d.out, AlertRaised, "asset:USDC")
-    assert (raised.severity, raised.cause) == (State.WATCH, Cause.FEED)
+    assert (raised.severity, raised.cause) == (State.REDUCE, Cause.FEED)
     assert raised.reasons[0] == "asset:USDC: nothing has been heard for 31 minutes"
     back = d.tick(41, market(41, asset(seen=9), venues=[venue()]))
     assert of(back, KillSwitchChanged, "asset:USDC")[-1].effective is State.NORMAL

@@ -72,7 +72,17 @@ def netted(rows: list[tuple[str, Holding]]) -> list[tuple[str, Holding]]:
     return owed + [(key[0], Holding("", *key[1:], n)) for key, n in sums.items()]
 
 
-@given(st.lists(st.tuples(st.sampled_from(("kraken", "coinbase")), HOLDING), max_size=30))
+def place(row: tuple[str, Holding]) -> tuple[str, ...]:
+    """Return what a reading names once: the counterparty, and what identifies a holding there."""
+    party, h = row
+    return (party, h.book, h.account, h.wallet, h.asset, h.component)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("kraken", "coinbase")), HOLDING), max_size=30, unique_by=place
+    )
+)
 def test_sums_equal_the_obvious_way(rows: list[tuple[str, Holding]]) -> None:
     """Sums by asset, counterparty, book, issuer, bank, group and firm are correct."""
     d = book(
@@ -143,9 +153,21 @@ def test_holdings_are_valued_again_in_time() -> None:
     d = desk()
     d.tick(0, market(0, bitcoin()), held(0, ("BTC", "1")))
     for minute in range(1, 40):
-        d.tick(minute, market(minute, bitcoin(20_000.0 + minute, seen=minute + 1)))
+        d.tick(minute, market(minute, bitcoin(20_000.0 + 10.0 * minute, seen=minute + 1)))
     again = of(d.out, ExposureChanged)[1:]
     assert [a.ts.minute for a in again] == [15, 30]
+
+
+def test_a_price_that_hardly_moved_values_nothing_again() -> None:
+    """Below a thousandth of what was published, however long it takes; then at once."""
+    d = desk()
+    d.tick(0, market(0, bitcoin()), held(0, ("BTC", "1")))
+    for minute in range(1, 40):
+        d.tick(minute, market(minute, bitcoin(20_000.0 + 0.5 * minute, seen=minute + 1)))
+    assert of(d.out, ExposureChanged)[1:] == []
+    d.tick(40, market(40, bitcoin(20_020.0, seen=41)))
+    (again,) = of(d.out, ExposureChanged)[1:]
+    assert again.value_usd == Decimal(20_020)
 
 
 def test_what_has_no_price_is_said_and_left_out() -> None:
