@@ -8,6 +8,7 @@ continues bit for bit. :data:`EXPORTS` lists the classes that can be exported.
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from inspect import isclass, signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,17 +16,10 @@ from river import (
     anomaly,
     base,
     compose,
-    ensemble,
-    facto,
     feature_extraction,
-    feature_selection,
-    forest,
     linear_model,
-    naive_bayes,
-    neighbors,
     optim,
     preprocessing,
-    tree,
 )
 from river.utils import VectorDict
 
@@ -34,23 +28,23 @@ if TYPE_CHECKING:
 
 USE: Final = "use"
 """Key of a step that names the class."""
-PACKAGES: Final[dict[str, Any]] = {
-    "anomaly": anomaly,
-    "compose": compose,
-    "ensemble": ensemble,
-    "facto": facto,
-    "feature_extraction": feature_extraction,
-    "feature_selection": feature_selection,
-    "forest": forest,
-    "linear_model": linear_model,
-    "naive_bayes": naive_bayes,
-    "neighbors": neighbors,
-    "optim": optim,
-    "optim.losses": optim.losses,
-    "optim.schedulers": optim.schedulers,
-    "preprocessing": preprocessing,
-    "tree": tree,
-}
+PACKAGES: Final = (
+    "anomaly",
+    "compose",
+    "ensemble",
+    "facto",
+    "feature_extraction",
+    "feature_selection",
+    "forest",
+    "linear_model",
+    "naive_bayes",
+    "neighbors",
+    "optim",
+    "optim.losses",
+    "optim.schedulers",
+    "preprocessing",
+    "tree",
+)
 """Packages of River whose classes a configuration may name."""
 MAX_STEPS: Final = 8
 MAX_STATE_BYTES: Final = 32_768
@@ -119,7 +113,8 @@ def _argument(value: Any) -> Any:
 def _named_class(name: object) -> Callable[..., Any]:
     """Return the class that a name such as ``optim.SGD`` stands for."""
     package, _, last = name.rpartition(".") if isinstance(name, str) else ("", "", "")
-    module = PACKAGES.get(package)
+    # The packages of trees and neighbours take a second to import, so only a name imports them.
+    module = import_module(f"river.{package}") if package in PACKAGES else None
     if last in getattr(module, "__all__", ()):
         found: Any = getattr(module, last)
         if isclass(found) and issubclass(found, base.Base):

@@ -160,8 +160,9 @@ class ClockWorld:
         self.kafka = FakeKafka(clock=lambda: self.time("broker"))
         self.broker = LocalBroker()
         self.trust = TrustState(
-            self.terms, lambda: self.true_us / SECOND, lambda: self.time("client") / SECOND
-        )
+            self.terms, lambda: self.true_us / SECOND, lambda: self.time("client") / SECOND,
+            names=configuration().name_table,
+        )  # fmt: skip
         self.leader: ClockedLeader
         self.delivered = 0
         self.beats = 0
