@@ -8,7 +8,7 @@ continues bit for bit. :data:`EXPORTS` lists the classes that can be exported.
 from __future__ import annotations
 
 import math
-from importlib import import_module
+from functools import cache
 from inspect import isclass, signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,24 +28,17 @@ if TYPE_CHECKING:
 
 USE: Final = "use"
 """Key of a step that names the class."""
-PACKAGES: Final = (
-    "anomaly",
-    "compose",
-    "ensemble",
-    "facto",
-    "feature_extraction",
-    "feature_selection",
-    "forest",
-    "linear_model",
-    "naive_bayes",
-    "neighbors",
-    "optim",
-    "optim.losses",
-    "optim.schedulers",
-    "preprocessing",
-    "tree",
-)
-"""Packages of River whose classes a configuration may name."""
+PACKAGES: Final[dict[str, Any]] = {
+    "anomaly": anomaly,
+    "compose": compose,
+    "feature_extraction": feature_extraction,
+    "linear_model": linear_model,
+    "optim": optim,
+    "optim.losses": optim.losses,
+    "optim.schedulers": optim.schedulers,
+    "preprocessing": preprocessing,
+}
+"""Packages of River whose classes a configuration may name; :func:`_more_packages` has others."""
 MAX_STEPS: Final = 8
 MAX_STATE_BYTES: Final = 32_768
 """Largest export, bytes as JSON."""
@@ -113,8 +106,7 @@ def _argument(value: Any) -> Any:
 def _named_class(name: object) -> Callable[..., Any]:
     """Return the class that a name such as ``optim.SGD`` stands for."""
     package, _, last = name.rpartition(".") if isinstance(name, str) else ("", "", "")
-    # The packages of trees and neighbours take a second to import, so only a name imports them.
-    module = import_module(f"river.{package}") if package in PACKAGES else None
+    module = PACKAGES.get(package) or _more_packages().get(package)
     if last in getattr(module, "__all__", ()):
         found: Any = getattr(module, last)
         if isclass(found) and issubclass(found, base.Base):
@@ -122,6 +114,30 @@ def _named_class(name: object) -> Callable[..., Any]:
     raise ValueError(
         f"{name!r} must name a class of River, as in 'linear_model.LogisticRegression'"
     )
+
+
+@cache
+def _more_packages() -> dict[str, Any]:
+    """Return the packages of trees and neighbours, which take a second to import."""
+    from river import (  # noqa: PLC0415 - the import takes a second
+        ensemble,
+        facto,
+        feature_selection,
+        forest,
+        naive_bayes,
+        neighbors,
+        tree,
+    )
+
+    return {
+        "ensemble": ensemble,
+        "facto": facto,
+        "feature_selection": feature_selection,
+        "forest": forest,
+        "naive_bayes": naive_bayes,
+        "neighbors": neighbors,
+        "tree": tree,
+    }
 
 
 # Exporting. A pair of functions per class: what it learned as JSON, and the way back into an
