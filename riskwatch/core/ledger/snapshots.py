@@ -92,9 +92,10 @@ def apply_balance(
     covers = _coverage(parameters, event)
     party.admit([key], us, parameters, event.source)
     known, peers = party.cells.get(key), party.peers(key)
-    is_newer = _supersedes(known, snap) and not is_superseded(known, peers, snap, covers)
-    if is_newer and states_whole(known, peers, (wallet, event.kind), covers):
-        check_exact(known, peers, snap, (wallet, event.kind))
+    slot = (wallet, event.kind)
+    is_newer = _supersedes(known, snap) and not is_superseded(slot, peers, snap, covers)
+    if is_newer and states_whole(known, peers, slot, covers):
+        check_exact(known, peers, snap, slot)
     party.touch(us)
     if not is_newer:
         return []
@@ -125,11 +126,12 @@ def apply_position(
     party.admit_position(key, pair, us, parameters.config)
     covers = _coverage(parameters, event)
     known, peers = party.positions.get(key), party.position_peers(key)
-    is_newer = _supersedes(known, snap) and not is_superseded(known, peers, snap, covers)
+    slot = (wallet, event.side or "")
+    is_newer = _supersedes(known, snap) and not is_superseded(slot, peers, snap, covers)
     if known is not None and not event.side:
         _check_legs(known, event, snap)
-    if is_newer and states_whole(known, peers, (wallet, event.side or ""), covers):
-        check_exact(known, peers, snap, (wallet, event.side or ""))
+    if is_newer and states_whole(known, peers, slot, covers):
+        check_exact(known, peers, snap, slot)
     party.touch(us)
     if not is_newer:
         return []

@@ -83,12 +83,12 @@ def _rank(peer: LedgerHolding, slot: Slot) -> tuple[object, ...]:
 
 
 def is_superseded(
-    cell: LedgerHolding | None, peers: Iterable[LedgerHolding], snap: SnapshotKey, covers: str
+    slot: Slot, peers: Iterable[LedgerHolding], snap: SnapshotKey, covers: str
 ) -> bool:
-    """Whether a newer snapshot of another book states the whole wallet already."""
+    """Whether a newer snapshot states the whole wallet already, whatever book it names."""
     return covers == ACCOUNT and any(
         peer.owns
-        and peer is not cell
+        and peer.slot == slot
         and peer.covers == ACCOUNT
         and peer.snap is not None
         and peer.snap > snap
