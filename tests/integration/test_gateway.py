@@ -59,7 +59,8 @@ class OrderPath:
             "desk-1", kafka=connection, redis=redis or None, prefix=prefix, terms=TERMS
         )
         self.stack.enter_context(self.guard)
-        assert self.guard.wait_ready(20), self.guard.allows().reason
+        # A worker needs some seconds of processor time to start, and shares the processors.
+        assert self.guard.wait_ready(60), self.guard.allows().reason
         self.gateway = Gateway(self.guard, **ORDER)
         self.stack.enter_context(self.gateway)
         self.gateway.trades()

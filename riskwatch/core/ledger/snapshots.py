@@ -93,7 +93,7 @@ def apply_balance(
     party.admit([key], us, parameters, event.source)
     known, peers = party.cells.get(key), party.peers(key)
     slot = (wallet, event.kind)
-    is_newer = _supersedes(known, snap) and not is_superseded(slot, peers, snap, covers)
+    is_newer = not is_superseded(slot, peers, snap, covers) and _supersedes(known, snap)
     if is_newer and states_whole(known, peers, slot, covers):
         check_exact(known, peers, snap, slot)
     party.touch(us)
@@ -127,7 +127,7 @@ def apply_position(
     covers = _coverage(parameters, event)
     known, peers = party.positions.get(key), party.position_peers(key)
     slot = (wallet, event.side or "")
-    is_newer = _supersedes(known, snap) and not is_superseded(slot, peers, snap, covers)
+    is_newer = not is_superseded(slot, peers, snap, covers) and _supersedes(known, snap)
     if known is not None and not event.side:
         _check_legs(known, event, snap)
     if is_newer and states_whole(known, peers, slot, covers):
