@@ -34,6 +34,7 @@ from riskwatch.config.config import (
     POLICY,
     REFERENCE,
     RULES,
+    attempt,
     load,
     load_name_table,
 )
@@ -65,7 +66,7 @@ from riskwatch.store.audit import last_configuration
 from riskwatch.store.deployment import current_deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from riskwatch.checks.rule_pack import Fixture
     from riskwatch.config.config import Config
@@ -105,12 +106,12 @@ def check(
     """
     folder = directory or config or paths.rules_folder()
     errors: list[ConfigError] = []
-    made = _attempt(load, folder, errors)
-    routes = _attempt(load_notify, folder, errors)
+    made = attempt(load, folder, errors)
+    routes = attempt(load_notify, folder, errors)
     if routes is not None and secrets:
         errors += unusable_routes(routes)
     fixtures = (
-        {} if made is None else _attempt(partial(load_fixtures, pack=made.rules), folder, errors)
+        {} if made is None else attempt(partial(load_fixtures, pack=made.rules), folder, errors)
     )
     raise_config_errors(errors)
     assert made is not None, "what cannot be read is an error"
@@ -132,15 +133,6 @@ def check(
     if broken:
         steps = sum(len(fixture.steps) for fixture in fixtures.values())
         raise RiskwatchError(f"{len(broken)} of {steps} steps came out otherwise than expected")
-
-
-def _attempt(read: Callable[[Path], Part], folder: Path, errors: list[ConfigError]) -> Part | None:
-    """Read a part of a folder; if it cannot be used, add its errors and return ``None``."""
-    try:
-        return read(folder)
-    except ConfigError as error:
-        errors += error.errors
-        return None
 
 
 def _mismatches(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:

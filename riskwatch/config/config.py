@@ -251,12 +251,12 @@ def load(directory: Path) -> Config:
 
 def _load(directory: Path) -> Config:
     errors: list[ConfigError] = []
-    reference = _attempt(_load_reference, directory, errors)
-    limits = _attempt(_load_limits, directory, errors)
-    rules = _attempt(_load_rules, directory, errors)
-    policy = _attempt(_load_policy, directory, errors)
-    operators = _attempt(_load_operators, directory, errors)
-    names = _attempt(_load_names, directory, errors)
+    reference = attempt(_load_reference, directory, errors)
+    limits = attempt(_load_limits, directory, errors)
+    rules = attempt(_load_rules, directory, errors)
+    policy = attempt(_load_policy, directory, errors)
+    operators = attempt(_load_operators, directory, errors)
+    names = attempt(_load_names, directory, errors)
     errors += errors_together(reference, limits, rules, policy, names)
     raise_config_errors(errors)
     assert reference is not None, "what cannot be read is an error"
@@ -303,10 +303,10 @@ def errors_together(
     return errors
 
 
-def _attempt(
+def attempt(
     read: Callable[[Path], Part], directory: Path, errors: list[ConfigError]
 ) -> Part | None:
-    """Read one file; if it cannot be used, add its errors and return ``None``."""
+    """Read a part of a folder; if it cannot be used, add its errors and return ``None``."""
     try:
         return read(directory)
     except ConfigError as error:
@@ -432,10 +432,10 @@ def _load_policy(directory: Path) -> Policy:
         expected = f"no models here: they stand in {MODELS}, as [[targets]] and [[generations]]"
         raise ConfigError(POLICY, "models", expected)
     errors: list[ConfigError] = []
-    read = _attempt(
+    read = attempt(
         lambda _: StructReader(POLICY, POLICY_CHECKS).struct(Policy, table), directory, errors
     )
-    models = _attempt(_load_models, directory, errors)
+    models = attempt(_load_models, directory, errors)
     raise_config_errors(errors)
     assert read is not None, "what cannot be read is an error"
     assert models is not None, "what cannot be read is an error"

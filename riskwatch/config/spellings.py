@@ -18,11 +18,11 @@ from riskwatch.core.names import (
     overlaps,
 )
 from riskwatch.core.risk.limits import ANY_SUBJECT
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, GROUP, kind_of_scope
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, GROUP
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from riskwatch.core.names import Alias, NamesConfig, NameTable
     from riskwatch.core.reference import LimitsConfig, Reference
@@ -138,9 +138,7 @@ def check_policy_scopes(file: str, risk: RiskConfig, table: NameTable) -> Iterat
             yield ConfigError(file, key, f"the canonical name {found}", scope, found)
 
 
-def unlisted_lines(
-    limits: LimitsConfig, risk: RiskConfig, table: NameTable, held: Iterable[str] = ()
-) -> list[str]:
+def unlisted_lines(limits: LimitsConfig, risk: RiskConfig, table: NameTable) -> list[str]:
     """Return one line for each name in use that nothing lists, and what orders for it get.
 
     Parameters
@@ -151,25 +149,21 @@ def unlisted_lines(
         The policy.
     table : NameTable
         The table of names.
-    held : iterable of str
-        Further names in use, as scopes of assets and counterparties.
     """
     if risk.unlisted is State.NORMAL:
         return []
     kinds = {ASSET: ASSET_NAME, COUNTERPARTY: PARTY_NAME}
-    used = [f"{limit.scope_kind}:{limit.subject}" for limit in limits.limits]
+    used = [(limit.scope_kind, limit.subject) for limit in limits.limits]
     if risk.pretrade is not UNSET:
         for terms in risk.pretrade.clients.values():
-            used += [f"{COUNTERPARTY}:{party}" for party in terms.counterparties]
+            used += [(COUNTERPARTY, party) for party in terms.counterparties]
     lines = []
-    for scope in sorted(dict.fromkeys([*used, *held])):
-        kind = kind_of_scope(scope)
-        name = scope[len(kind) + 1 :]
+    for kind, name in sorted(dict.fromkeys(used)):
         if kind in kinds and name != ANY_SUBJECT:
             found = canonical_name(table, kinds[kind], None, name, _NOW)
             if not found.listed:
                 lines.append(
-                    f"{scope} is not listed: orders for it are answered by unlisted = "
+                    f"{kind}:{name} is not listed: orders for it are answered by unlisted = "
                     f"{risk.unlisted.value}; list it in reference.toml, or name it in names.toml"
                 )
     return lines

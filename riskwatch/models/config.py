@@ -16,13 +16,12 @@ from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.aggregate import RECALIBRATED
 from riskwatch.models.base import Authority, Generation, PredictionTarget, RuleLogit
-from riskwatch.models.detector import Detector
-from riskwatch.models.river_generation import OffsetGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
+    from riskwatch.models.detector import Detector
     from riskwatch.models.labels import PendingSamples
 
 
@@ -177,6 +176,10 @@ def detectors_by_kind(config: ModelsConfig) -> dict[str, dict[str, Detector]]:
     ModelError
         If a detector is invalid, or two have one feature.
     """
+    if not config.detectors:
+        return {}
+    from riskwatch.models.detector import Detector  # noqa: PLC0415 - takes seconds to import
+
     made: dict[str, dict[str, Detector]] = {}
     names = [configured.feature for configured in config.detectors]
     for configured in config.detectors:
@@ -257,11 +260,20 @@ def _generation_spec(
         make = partial(_make_at_prior, configured, factory, priors)
     made = GenerationSpec(name, authority, ceiling, make, is_pooled=bool(configured.pool))
     untrained = made.untrained_model("")  # raises if the options are invalid
-    if made.is_pooled and not isinstance(untrained, OffsetGeneration):
+    if made.is_pooled:
+        _require_poolable(name, untrained)
+    return made
+
+
+def _require_poolable(name: str, untrained: Generation) -> None:
+    from riskwatch.models.river_generation import (  # noqa: PLC0415 - takes seconds to import
+        OffsetGeneration,
+    )
+
+    if not isinstance(untrained, OffsetGeneration):
         raise ModelError(
             f"generation {name!r} cannot be pooled: a logistic regression of River alone can"
         )
-    return made
 
 
 def _require_river_settings(name: str, configured: GenerationConfig) -> None:

@@ -9,12 +9,19 @@ from riskwatch.errors import ModelError
 from riskwatch.models.adaptive import AdaptiveGeneration, AnchoredGeneration
 from riskwatch.models.base import Generation, RulesGeneration
 from riskwatch.models.frozen import FrozenGeneration
-from riskwatch.models.river_generation import river_by_name
 from riskwatch.models.sample_recorder import RecorderGeneration
 from riskwatch.models.trees import BatchGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+def _river_by_name(**options: Any) -> Generation:
+    """Return a generation of River; only a configuration that names one imports its packages."""
+    from riskwatch.models.river_generation import river_by_name  # noqa: PLC0415 - takes seconds
+
+    return river_by_name(**options)
+
 
 GROUP: Final = "riskwatch.models"
 """Entry-point group of models from other packages."""
@@ -25,7 +32,7 @@ BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "adaptive": AdaptiveGeneration,
     "batch": BatchGeneration,
     "frozen": FrozenGeneration,
-    "river": river_by_name,
+    "river": _river_by_name,
     "tape": RecorderGeneration,
 }
 """Factories of the built-in generations. Another package cannot replace one."""

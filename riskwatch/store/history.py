@@ -22,7 +22,7 @@ from sqlalchemy import Column, Index, Table, and_, delete, func, insert, or_, se
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
 from riskwatch.store.types import METADATA, UtcTime
-from riskwatch.store.write import Row, remove, upsert
+from riskwatch.store.write import Row, chunks, remove, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 RETENTION_DAYS: Final = 400
 """Days of event time for which closed intervals are kept."""
-_CHUNK: Final = 200
-"""Number of keys per lookup: databases bound the number of parameters."""
 _UNSAID: Final = ("ts", "output_id")
 """Columns that say when a row was written and not what it says."""
 
@@ -223,8 +221,7 @@ def _open_intervals(
     columns = [h.valid_from if c.name == "ts" else h[c.name] for c in tracked.table.columns]
     at = _places(tracked).ts
     key_columns = columns[:width]
-    for start in range(0, len(keys), _CHUNK):
-        chunk = keys[start : start + _CHUNK]
+    for chunk in chunks(keys):
         match: ColumnElement[bool] = (
             key_columns[0].in_([key[0] for key in chunk])
             if width == 1

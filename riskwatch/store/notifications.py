@@ -17,7 +17,7 @@ from riskwatch.store.engine import translate_errors
 from riskwatch.store.lease import hold_lease
 from riskwatch.store.truth import STATE_ROW, STREAM_OFFSET, WORKER_PROGRESS
 from riskwatch.store.types import METADATA, FreeText, UtcTime
-from riskwatch.store.write import append, remove, upsert
+from riskwatch.store.write import append, chunks, remove, upsert
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ DEAD: Final = "dead"
 MAX_WAITING: Final = 1_000
 """Largest queue of a route. Beyond it the least urgent notifications become dead letters."""
 _FULL: Final = f"QUEUE_FULL: more than {MAX_WAITING} notices wait on this route"
-_CHUNK: Final = 200
 _PROGRESS: Final = (0, 0, 0, 0, 0, 1, 1)
 """Columns of `worker_progress` for a worker without journal and outputs."""
 
@@ -252,8 +251,8 @@ def replay_dead(engine: Engine, ids: Sequence[str], person: str, now: datetime) 
     }  # fmt: skip
     done = 0
     with translate_errors("notices cannot be sent again"), engine.begin() as conn:
-        for at in range(0, len(ids), _CHUNK):
-            some = update(NOTICE).where(_N.id.in_(ids[at : at + _CHUNK]), _N.status == DEAD)
+        for chunk in chunks(ids):
+            some = update(NOTICE).where(_N.id.in_(chunk), _N.status == DEAD)
             done += conn.execute(some.values(**again)).rowcount
     return done
 

@@ -56,7 +56,7 @@ from riskwatch.store.projections import (
 )
 from riskwatch.store.truth import DEPLOYMENT
 from riskwatch.store.types import stored_value
-from riskwatch.store.write import Row, append, remove, upsert
+from riskwatch.store.write import Row, append, chunks, remove, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,8 +74,6 @@ if TYPE_CHECKING:
 # does not depend on where batches begin and end.
 
 EpisodeRow = dict[str, Any]
-_CHUNK: Final = 200
-"""Number of keys per lookup: databases bound the number of parameters."""
 
 
 def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> None:
@@ -87,7 +85,7 @@ def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> Non
         keys = sorted({o.alert for o in alerts})
         open_rows = (
             row
-            for chunk in _chunks(keys)
+            for chunk in chunks(keys)
             for row in _open(conn, ALERT, select(ALERT).where(ALERT.c.alert.in_(chunk)))
         )
         opened = {row["alert"]: row for row in open_rows}
@@ -97,7 +95,7 @@ def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> Non
         c = DATA_QUALITY.c
         open_rows = (
             row
-            for chunk in _chunks(pairs)
+            for chunk in chunks(pairs)
             for row in _open(
                 conn,
                 DATA_QUALITY,
@@ -181,11 +179,6 @@ def _write(conn: Connection, table: Table, rows: list[EpisodeRow]) -> None:
     # A closed row comes before its successor with the same key, so that the key is free.
     names = [c.name for c in table.columns]
     upsert(conn, table, [tuple(row[name] for name in names) for row in rows])
-
-
-def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for at in range(0, len(keys), _CHUNK):
-        yield keys[at : at + _CHUNK]
 
 
 _RENAMED: Final = {"output_id": "id", "limit_id": "limit"}

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from sqlalchemy import LargeBinary, bindparam, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Table
     from sqlalchemy.engine import Connection, Dialect
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 Verb = Literal["upsert", "append", "add", "delete"]
 _CACHED: Final = 256
+_CHUNK: Final = 200
+"""Number of keys per statement: databases bound the number of parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class _Statement:
         for at, bind in self.binders:
             values[at] = bind(values[at])
         return tuple(values)
+
+
+def chunks(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield keys in portions of which a statement may name all."""
+    for at in range(0, len(keys), _CHUNK):
+        yield keys[at : at + _CHUNK]
 
 
 def upsert(conn: Connection, table: Table, rows: Sequence[Row]) -> None:
