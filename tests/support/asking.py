@@ -11,7 +11,7 @@ from riskwatch.core.risk.config import Ask, RiskConfig
 from riskwatch.core.risk.scorer import ModelScore
 from riskwatch.core.risk.stage import RiskStage
 from tests.support.rederiving import CONFIG
-from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, NoScorer, held, market, venue
+from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, NoScorer, asset, held, market, venue
 
 if TYPE_CHECKING:
     from riskwatch.config.config import Config
@@ -58,5 +58,5 @@ def asked() -> Desk:
     config: RiskConfig = asking().policy.risk
     desk = Desk(RiskStage(config, REFERENCE, LIMITS, RULES, Certain()))
     for minute in range(0, 30, 5):
-        desk.tick(minute, held(minute, ("USDC", "1000")), market(minute, venues=[venue()]))
+        desk.tick(minute, held(minute, ("USDC", "1000")), market(minute, asset(), venues=[venue()]))
     return desk
