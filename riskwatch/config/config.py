@@ -7,6 +7,7 @@ explain their content.
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -38,6 +39,7 @@ from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsC
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.core.text import name_fault
 from riskwatch.errors import ConfigError, ModelError, raise_config_errors
+from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +127,24 @@ def check_names(values: tuple[str, ...]) -> str | None:
     return next((fault for value in values if (fault := check_name(value))), None)
 
 
+_RELEASE: Final = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
+
+
+def check_release(value: str) -> str | None:
+    """Check that a value is a release of riskwatch, this one or an older one.
+
+    Examples
+    --------
+    >>> check_release("0.1.0"), check_release("0.1.0q") == check_release("1000.0.0")
+    (None, True)
+    """
+    found = _RELEASE.fullmatch(value)
+    this = tuple(int(part) for part in ENGINE.split("."))
+    if found is not None and tuple(int(part) for part in found.groups()) <= this:
+        return None
+    return f"a release of riskwatch up to {ENGINE}"
+
+
 REFERENCE_CHECKS: Final[Checks] = {
     (Asset, "id"): check_name,
     (Asset, "collateral"): one_of("fiat", "crypto", "algorithmic", "none"),
@@ -137,6 +157,7 @@ REFERENCE_CHECKS: Final[Checks] = {
 LIMITS_CHECKS: Final[Checks] = {
     (Limit, "id"): not_empty,
     (Limit, "subject"): check_name,
+    (Limit, "since"): check_release,
     (Limit, "scope_kind"): one_of(
         "counterparty", "issuer", "bank", "asset", "book", "group", "firm"
     ),
@@ -147,10 +168,12 @@ RULES_CHECKS: Final[Checks] = {
     (Rule, "scope_kind"): one_of("asset", "venue-asset", "counterparty", "book", "firm"),
     (Rule, "state"): one_of("WATCH", "REDUCE", "HALT"),
     (Rule, "any"): not_empty,
+    (Rule, "since"): check_release,
     (Condition, "feature"): not_empty,
 }
 POLICY_CHECKS: Final[Checks] = {
     (Ask, "state"): one_of("WATCH", "REDUCE", "HALT"),
+    (Ask, "since"): check_release,
     (DrillPlan, "id"): check_name,
     (DrillPlan, "weekday"): one_of("", *WEEKDAYS),
 }
@@ -324,6 +347,12 @@ def load_limits(directory: Path) -> LimitsConfig:
     """Read ``limits.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
     with located_errors(directory):
         return _load_limits(directory)
+
+
+def load_rules(directory: Path) -> RulePack:
+    """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
+    with located_errors(directory):
+        return _load_rules(directory)
 
 
 def load_operators(directory: Path) -> Operators:

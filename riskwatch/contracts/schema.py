@@ -28,7 +28,7 @@ def documents() -> dict[str, bytes]:
     Examples
     --------
     >>> sorted(documents())[:3]
-    ['asyncapi.json', 'event/balance.json', 'event/command.json']
+    ['asyncapi.json', 'event/account_snapshot.json', 'event/adjustment.json']
     """
     files: dict[str, Any] = {"asyncapi.json": asyncapi()}
     for folder, structs in (("event", _EVENTS), ("output", _OUTPUTS)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from sqlalchemy import select
 
 from riskwatch.contracts.outputs import encode_output
@@ -130,4 +131,8 @@ def _others(conn: Connection) -> Iterator[Output]:
 
 def _output(kind: type[Output], row: Any) -> Output:
     fields = {_RENAMED.get(name, name): value for name, value in row.items()}
+    for field in msgspec.structs.fields(kind):
+        # What an output leaves out is an empty text in its table.
+        if field.default is msgspec.UNSET and not fields.get(field.name):
+            fields[field.name] = msgspec.UNSET
     return kind(**{n: _ENUMS[n](v) if n in _ENUMS else v for n, v in fields.items()})

@@ -176,7 +176,7 @@ def test_mutated_messages() -> None:
     boundary = {str(reason) for reason in RejectReason} - {
         "MESSAGE_EMPTY", "MESSAGE_TOO_LARGE", "FACT_TOO_LATE", "FACT_CONFLICT", "LIMIT_REACHED",
         "NOT_ROUTED", "KEY_MISMATCH", "QUARANTINED", "COMMAND_REFUSED", "DEPLOYMENT_FOREIGN",
-        "SIGNATURE_INVALID", "TS_TOO_OLD",
+        "SIGNATURE_INVALID", "TS_TOO_OLD", "NAME_ALIAS",
     }  # fmt: skip
     assert boundary <= set(seen), boundary - set(seen)
     assert seen["accepted"] > COUNT // 20

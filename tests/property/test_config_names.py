@@ -42,6 +42,7 @@ FREE: Final = {
     ("static.toml", "text"): "a sentence for people; its placeholders are checked below",
     ("static.toml", "unit"): "shown to people",
     ("models.toml", "unit"): "shown to people",
+    ("models.toml", "name"): "a generation's own name; what names one is checked against it",
     ("reference.toml", "jurisdiction"): "shown to people; nothing is computed from it",
     ("asset.toml", "about"): "a sentence for people",
     ("venue.toml", "about"): "a sentence for people",

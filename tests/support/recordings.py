@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from heapq import merge
 from typing import TYPE_CHECKING
@@ -20,12 +20,14 @@ from riskwatch.engine.pipeline import Effects
 from riskwatch.feeds.importer import plan, read_quotes
 from riskwatch.feeds.record import Tally
 from riskwatch.scenarios.book import book_events
+from riskwatch.scenarios.path import PricePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from riskwatch.config.config import Config
+    from riskwatch.scenarios.simulation import PriceOf
 
 HOLD = ("USDC", "USDT", "BTC")
 
@@ -69,7 +71,33 @@ def recording(
     """Quotes of a recording with the account events of the sample firm, in order of time."""
     begin, end = at(since), at(until)
     quotes = _quotes(recordings, folder, pattern, begin, end)
-    return list(merge(book_events(begin, end, hold=hold), quotes, key=lambda event: event.ts))
+    book = book_events(begin, end, hold=hold, price=_recorded_prices(quotes))
+    return list(merge(book, quotes, key=lambda event: event.ts))
+
+
+def _recorded_prices(quotes: Sequence[Quote]) -> PriceOf | None:
+    """Return prices of the sample firm's fills: BTC as recorded by the hour, coins at a dollar.
+
+    The firm's own fills value what no feed prices, so they must agree with the recorded market.
+    """
+    points: list[tuple[datetime, float]] = []
+    for quote in quotes:
+        price = quote.last or quote.bid or quote.ask
+        is_new = not points or quote.ts - points[-1][0] >= timedelta(hours=1)
+        if quote.base == "BTC" and price is not None and is_new:
+            points.append((quote.ts, float(price)))
+    if not points:
+        return None
+    bitcoin = PricePath(points)
+
+    def value(asset: str, us: int) -> float:
+        return bitcoin.at(us) if asset == "BTC" else 1.0
+
+    def price_of(venue: str, base: str, quote: str, us: int) -> float | None:
+        del venue  # the path is the same everywhere
+        return value(base, us) / value(quote, us)
+
+    return price_of
 
 
 def outputs(events: Iterable[Event], config: Config | None = None) -> Iterator[Output]:

@@ -117,7 +117,7 @@ class Life:
         """Write down what changed."""
         for key, row in self.state.drain().items():
             if row is None:
-                del self.rows[key]
+                self.rows.pop(key, None)  # a row that came and went in between was never written
             else:
                 self.rows[key] = row
 
