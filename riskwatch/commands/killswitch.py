@@ -589,7 +589,7 @@ def _preview(database: str, config: Path | None, scope: str) -> ReleasePreview:
     from riskwatch.commands.preview import release_preview  # noqa: PLC0415 - models take a second to import
     from riskwatch.engine import bootstrap  # noqa: PLC0415
 
-    rules = bootstrap.configuration(config)
+    rules = bootstrap.configuration(config, build_models=False)
     with queries.open_reader(database) as conn:
         return release_preview(conn, rules, _scope(scope))
 

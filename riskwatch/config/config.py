@@ -8,6 +8,7 @@ explain their content.
 from __future__ import annotations
 
 import re
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -257,8 +258,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, policy=policy, digest=found)
 
 
-def load(directory: Path) -> Config:
+def load(directory: Path, *, build_models: bool = True) -> Config:
     """Read the files of `directory`; ``operators.toml`` may be missing.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder.
+    build_models : bool
+        Build the models once, to find what their arguments have wrong. That imports River, which
+        takes seconds. A process that runs no model leaves it out.
 
     Raises
     ------
@@ -269,15 +278,15 @@ def load(directory: Path) -> Config:
     if not has_file(directory, REFERENCE):
         read_file(directory, REFERENCE)  # one error: this is no folder of rules
     with located_errors(directory):
-        return _load(directory)
+        return _load(directory, build_models=build_models)
 
 
-def _load(directory: Path) -> Config:
+def _load(directory: Path, *, build_models: bool) -> Config:
     errors: list[ConfigError] = []
     reference = attempt(_load_reference, directory, errors)
     limits = attempt(_load_limits, directory, errors)
     rules = attempt(_load_rules, directory, errors)
-    policy = attempt(_load_policy, directory, errors)
+    policy = attempt(partial(_load_policy, build_models=build_models), directory, errors)
     operators = attempt(_load_operators, directory, errors)
     names = attempt(_load_names, directory, errors)
     errors += errors_together(reference, limits, rules, policy, names)
@@ -436,15 +445,16 @@ def _load_names(directory: Path) -> NamesConfig:
     return made
 
 
-def _load_models(directory: Path) -> ModelsConfig:
-    from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415 - half a second to import
-
+def _load_models(directory: Path, *, build_models: bool) -> ModelsConfig:
     table = read_file(directory, MODELS).table
     read = StructReader(MODELS, MODELS_CHECKS).struct(ModelsConfig, table)
     errors = list(existence.check_models(MODELS, read))
     try:
         made = load_artefacts(read, directory, MODELS)
-        errors += existence.check_inputs(MODELS, Ensemble(made).inputs())
+        if build_models:
+            from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415 - a second to import
+
+            errors += existence.check_inputs(MODELS, Ensemble(made).inputs())
     except ModelError as error:
         errors.append(ConfigError(MODELS, "", f"models that can be built ({error})"))
     except ConfigError as error:
@@ -453,7 +463,7 @@ def _load_models(directory: Path) -> ModelsConfig:
     return made
 
 
-def _load_policy(directory: Path) -> Policy:
+def _load_policy(directory: Path, *, build_models: bool = True) -> Policy:
     from riskwatch.models.config import target_specs  # noqa: PLC0415 - half a second to import
 
     table = read_file(directory, POLICY).table
@@ -464,7 +474,7 @@ def _load_policy(directory: Path) -> Policy:
     read = attempt(
         lambda _: StructReader(POLICY, POLICY_CHECKS).struct(Policy, table), directory, errors
     )
-    models = attempt(_load_models, directory, errors)
+    models = attempt(partial(_load_models, build_models=build_models), directory, errors)
     raise_config_errors(errors)
     assert read is not None, "what cannot be read is an error"
     assert models is not None, "what cannot be read is an error"

@@ -45,15 +45,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def configuration(directory: Path | None = None) -> Config:
+def configuration(directory: Path | None = None, *, build_models: bool = True) -> Config:
     """Read a rules folder; the shipped one by default.
+
+    `build_models` is as in :func:`riskwatch.config.config.load`.
 
     Raises
     ------
     ConfigError
         If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
-    return load(directory or paths.rules_folder())
+    return load(directory or paths.rules_folder(), build_models=build_models)
 
 
 def confirmed(config: Config, recorded: bytes | None) -> Config:

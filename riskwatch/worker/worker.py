@@ -177,7 +177,7 @@ class Worker(ABC):
         self.metrics = Metrics()
         self.retry = Retry(self.stop, self.metrics)
         self.clock = LiveClock(round(settings.clock_ahead * SECOND))
-        self._config = bootstrap.configuration(settings.config)
+        self._config = bootstrap.configuration(settings.config, build_models=self.kind == RISK)
         note = self.clock.note_confirmed
         self._producer = Producer(self.connection, self.retry, self.metrics, note)
         self._mirror: Mirror | None = None
