@@ -208,6 +208,8 @@ LOOSENING: Final = ("release", "approve", "override")
 MAY_LOOSEN: Final = (*LOOSENING, "set_limit")
 """Actions that loosen, or do so with some arguments."""
 _MARGIN = 60 * SECOND
+MAX_REPEATS: Final = 64
+"""Maximum number of answers to repetitions of one command; further ones are refused."""
 _AHEAD_US: Final = 5 * SECOND
 """By how much a sender's clock may be ahead of the broker's, as for every event."""
 
@@ -321,7 +323,8 @@ class CommandGate:
 
         A different command under the same key is refused. A refused command is refused again: a new
         attempt needs a new key. An operator who repeats a command signs it again; a message that
-        arrives twice is a copy, and is refused as a replay.
+        arrives twice is a copy, and is refused as a replay. So are repetitions beyond
+        :data:`MAX_REPEATS`, so that a script in a loop does not fill the log.
         """
         row = state.commands.get(command.idempotency_key)
         if row is not None and row.digest != intent_digest(command):
@@ -334,6 +337,13 @@ class CommandGate:
             )
         if row is not None and row.refused:
             raise CommandRefusedError(No(row.outcome), "as before; a new try needs a new key")
+        if row is not None and row.repeats >= MAX_REPEATS:
+            raise CommandRefusedError(
+                No.RATE_LIMITED, f"repeated {MAX_REPEATS} times: {row.outcome}"
+            )
+        if row is not None:
+            row.repeats += 1
+            state.mark(f"command/{command.idempotency_key}")
         return row
 
     def reserve_key(self, state: RiskState, authorized: AuthorizedCommand) -> bool:

@@ -73,7 +73,8 @@ if TYPE_CHECKING:
 class IdempotencyRow(msgspec.Struct, array_like=True):
     """One idempotency key: time, digest of the intent, outcome, identity of the event, operator.
 
-    Rows of builds that did not bound keys per operator name none.
+    Rows of builds that did not bound keys per operator name none. `repeats` counts the answers to
+    repetitions of the command.
     """
 
     us: int
@@ -82,6 +83,7 @@ class IdempotencyRow(msgspec.Struct, array_like=True):
     refused: bool
     event: str = ""
     by: str = ""
+    repeats: int = 0
 
 
 class ApprovalRequest(msgspec.Struct):

@@ -20,6 +20,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
 )
 from riskwatch.core.risk.commands import MAX_RECORDS
+from riskwatch.core.risk.gate import MAX_REPEATS
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.risk.state import IdempotencyRow, ScopeRow
 from riskwatch.engine import bootstrap
@@ -251,6 +252,19 @@ def test_a_command_that_comes_again_does_nothing() -> None:
     out = d.tell(command("ann", "halt", 2, key="k"))
     assert answer(out) == "repeated"
     assert [type(o) for o in out] == [CommandApplied]
+
+
+def test_a_script_that_repeats_a_command_for_ever_fills_no_log() -> None:
+    """The answers to one command are bounded, and so are the records of refusals beyond them."""
+    d = people()
+    d.tell(command("ann", "halt", 1, key="k"))
+    answers = [answer(d.tell(command("ann", "halt", 2 + i / 100, key="k"))) for i in range(90)]
+    assert answers == ["repeated"] * MAX_REPEATS + ["RATE_LIMITED"] * (90 - MAX_REPEATS)
+    records = sum(
+        len(of(d.tell(command("ann", "halt", 3 + i / 1_000, key="k")), CommandRefused))
+        for i in range(MAX_RECORDS)
+    )
+    assert records == MAX_RECORDS - (90 - MAX_REPEATS)
 
 
 def test_the_very_message_again_is_refused_and_told_each_time() -> None:
