@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from riskwatch.config.config import digest
 from riskwatch.contracts.codec import encode
 from riskwatch.core.clock import MINUTE, micros
 from riskwatch.core.events import Balance, Command, Credit, Event, Quote, Tick
@@ -61,7 +62,9 @@ class History:
 
 def configuration() -> Config:
     """Return the shipped configuration, with operators whose keys the tests have."""
-    return replace(bootstrap.configuration(), operators=OPERATORS)
+    made = bootstrap.configuration()
+    parts = (made.reference, made.limits, made.rules, made.policy, OPERATORS)
+    return replace(made, operators=OPERATORS, digest=digest(*parts, names=made.names))
 
 
 def public(cls: Any, minutes: float, **fields: Any) -> Any:
