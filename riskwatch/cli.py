@@ -37,7 +37,7 @@ from riskwatch.commands import (
 )
 from riskwatch.contracts.redact import redact_secrets
 from riskwatch.core.text import visible_lines
-from riskwatch.errors import RiskwatchError
+from riskwatch.errors import OptionNeededError, RiskwatchError
 from riskwatch.version import ENGINE
 
 app = typer.Typer(
@@ -109,14 +109,14 @@ def version_command() -> None:
 def main() -> None:
     """Entry point: print a :class:`RiskwatchError` as one line on stderr, with exit code 2.
 
-    Any other exception is a bug and ends the process with its traceback and exit code 1. Secrets
-    are redacted from both.
+    If the error is that an option is needed, the code is 4. Any other exception is a bug and ends
+    the process with its traceback and exit code 1. Secrets are redacted from both.
     """
     try:
         app()
     except RiskwatchError as error:
         sys.stderr.write(f"riskwatch: {visible_lines(redact_secrets(str(error)))}\n")
-        raise SystemExit(2) from None
+        raise SystemExit(4 if isinstance(error, OptionNeededError) else 2) from None
     except Exception:  # noqa: BLE001 - the traceback is printed, and the process ends
         sys.stderr.write(redact_secrets(traceback.format_exc()))
         raise SystemExit(1) from None

@@ -109,6 +109,35 @@ class FeedError(RiskwatchError):
     """A recording cannot be read as the format that it is expected to have."""
 
 
+class OptionNeededError(FeedError):
+    """A file does not say something that only the caller knows.
+
+    Parameters
+    ----------
+    file : str
+        The file.
+    option : str
+        The option that says it, such as ``--account``.
+    why : str
+        What is not known.
+
+    Examples
+    --------
+    >>> print(OptionNeededError("x.csv", "--account", "the file names no account"))
+    x.csv: give --account: the file names no account
+    """
+
+    def __init__(self, file: str, option: str, why: str) -> None:
+        self.file = file
+        self.option = option
+        self.why = why
+        super().__init__(f"{file}: give {option}: {why}")
+
+    def __reduce__(self) -> tuple[type[OptionNeededError], tuple[object, ...]]:
+        """Pickle with all arguments; by default an exception is rebuilt from its message alone."""
+        return type(self), (self.file, self.option, self.why)
+
+
 class StoreError(RiskwatchError):
     """The database is missing, has another version, or is locked by another process."""
 

@@ -56,6 +56,20 @@ class Reason(StrEnum):
     """The row is about an order that was already deleted, and must not restore it."""
     NOT_AN_ORDER = "not_an_order"
     """The row's action or side is not one of an order book."""
+    NOT_FINAL = "not_final"
+    """The entry is not completed, or was cancelled; it moved nothing."""
+    NO_EFFECT = "no_effect"
+    """The entry moves nothing and states nothing that riskwatch keeps."""
+    UNKNOWN_PAIR = "unknown_pair"
+    """The market does not say which asset is priced in which."""
+    UNKNOWN_SIDE = "unknown_side"
+    """The side is neither a purchase nor a sale."""
+    UNKNOWN_STATUS = "unknown_status"
+    """The status of the entry is none that the reader knows, so its effect is unknown."""
+    OTHER_FILE = "other_file"
+    """The entry is a trade, which another file states (``--without-trades``)."""
+    REFUSED = "refused"
+    """The event that the row states breaks the wire contract; the detail says how."""
 
 
 class Reject(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from riskwatch.contracts.names_file import shipped_names
 from riskwatch.core.names import ASSET_NAME, UNITY, canonical_name, day_us
-from riskwatch.errors import FeedError
+from riskwatch.errors import OptionNeededError
 from riskwatch.feeds.record import Feed
 
 _VENUES: Final = """
@@ -31,7 +31,24 @@ _DAYS: Final = (day_us("2010-01-01"), day_us("2099-01-01"))
 
 T = TypeVar("T")
 
-_EXTENSIONS: Final = frozenset({".csv", ".parquet", ".gz", ".xz", ".bz2", ".txt", ".tsv"})
+_EXTENSIONS: Final = frozenset(
+    {
+        ".csv",
+        ".parquet",
+        ".gz",
+        ".xz",
+        ".bz2",
+        ".txt",
+        ".tsv",
+        ".json",
+        ".ndjson",
+        ".jsonl",
+        ".xml",
+        ".sta",
+        ".fix",
+        ".log",
+    }
+)
 
 
 def split_pair(symbol: str) -> tuple[str, str] | None:
@@ -79,7 +96,7 @@ def feed_of(
 
     Raises
     ------
-    FeedError
+    OptionNeededError
         If the file name is ambiguous; the message names the option to give.
 
     Examples
@@ -97,6 +114,19 @@ def feed_of(
         pair = _only(_pairs(words), path, "--base and --quote")
         base, quote = base or pair[0], quote or pair[1]
     return Feed(venue, base, quote)
+
+
+def venue_in_name(path: Path) -> str | None:
+    """Return the venue that a file name suggests, if it suggests one.
+
+    Examples
+    --------
+    >>> venue_in_name(Path("okx_bills_2023.csv")), venue_in_name(Path("bills.csv"))
+    ('okx', None)
+    """
+    words = _words(path)
+    found = {name for n in range(len(words)) if (name := _venue(words, n)) is not None}
+    return found.pop() if len(found) == 1 else None
 
 
 def stem(path: Path) -> str:
@@ -138,5 +168,5 @@ def _pairs(words: list[str]) -> set[tuple[str, str]]:
 def _only(found: set[T], path: Path, options: str) -> T:
     if len(found) != 1:
         problem = "does not say it" if not found else f"could be any of {sorted(map(str, found))}"
-        raise FeedError(f"{path}: give {options}: the file name {problem}")
+        raise OptionNeededError(str(path), options, f"the file name {problem}")
     return next(iter(found))

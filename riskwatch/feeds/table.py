@@ -89,10 +89,7 @@ class _BoundedBytes(io.RawIOBase):
         super().close()
 
 
-def _plain(path: Path) -> IO[bytes]:
-    return path.open("rb")
-
-
+_FLAGS: Final = frozenset({"true", "false"})
 _INDEX_NAMES: Final = frozenset({"", "index_level_0", "unnamed_0"})
 _LOW_LEVEL: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, csv.Error)
 
@@ -151,9 +148,15 @@ class Table:
 
 
 def open_table(
-    path: Path, *, block_bytes: int = _BLOCK_BYTES, batch_rows: int = _BATCH_ROWS
+    path: Path,
+    *,
+    skip: int = 0,
+    block_bytes: int = _BLOCK_BYTES,
+    batch_rows: int = _BATCH_ROWS,
 ) -> Table:
     """Open a ``.csv`` (also ``.gz``, ``.xz``, ``.bz2``) or ``.parquet`` file by its content.
+
+    The first `skip` lines of a CSV are not part of the table.
 
     Raises
     ------
@@ -162,7 +165,7 @@ def open_table(
     """
     if path.is_dir():
         raise FeedError(f"{path}: is a folder, expected a CSV or Parquet file")
-    with _translate_errors(path, "a CSV or Parquet file"):
+    with translate_errors(path, "a CSV or Parquet file"):
         with path.open("rb") as file:
             magic = file.read(8)
         if not magic:
@@ -171,11 +174,28 @@ def open_table(
             return _ParquetTable(path, batch_rows)
     if path.suffix == ".parquet":
         raise FeedError(f"{path}: expected a Parquet file, but it does not begin as one")
-    return _CsvTable(path, magic, block_bytes)
+    return _CsvTable(path, block_bytes, skip)
+
+
+def open_bytes(path: Path, buffer_bytes: int = _BLOCK_BYTES) -> IO[bytes]:
+    """Open a file for reading; a compressed one is decompressed, in bounded amount.
+
+    Raises
+    ------
+    FeedError
+        If it becomes more than :data:`MAX_RATIO` times its size.
+    """
+    with path.open("rb") as file:
+        magic = file.read(8)
+    opener = next((o for m, o in _OPENERS.items() if magic.startswith(m)), None)
+    if opener is None:
+        return path.open("rb")
+    found = cast("IO[bytes]", opener(path))
+    return io.BufferedReader(_BoundedBytes(path, found), buffer_bytes)
 
 
 @contextmanager
-def _translate_errors(path: Path, what: str) -> Iterator[None]:
+def translate_errors(path: Path, what: str) -> Iterator[None]:
     """Convert the errors that the libraries raise into one error that names the file."""
     from pyarrow import ArrowException  # noqa: PLC0415 - the module's docstring says why
 
@@ -189,16 +209,17 @@ def _translate_errors(path: Path, what: str) -> Iterator[None]:
         raise FeedError(f"{path}: cannot be read as {what}: {error}") from error
 
 
-def _normalise_names(names: Sequence[str], path: Path) -> tuple[str, ...]:
+def normalise_names(names: Sequence[str], path: Path) -> tuple[str, ...]:
     """Return the column names in the form that readers use.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> _normalise_names(["", "Open time", "__index_level_0__x"], Path("x.csv"))
+    >>> normalise_names(["", "Open time", "__index_level_0__x"], Path("x.csv"))
     ('index', 'open_time', 'index_level_0_x')
     """
-    plain = [re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_") for name in names]
+    lower = [name.strip().lower().replace("%", "_p") for name in names]
+    plain = [re.sub(r"[^a-z0-9]+", "_", name).strip("_") for name in lower]
     normal = tuple("index" if name in _INDEX_NAMES else name for name in plain)
     if len(normal) > _MAX_COLUMNS:
         raise FeedError(f"{path}: has {len(normal)} columns, expected at most {_MAX_COLUMNS}")
@@ -209,31 +230,30 @@ def _normalise_names(names: Sequence[str], path: Path) -> tuple[str, ...]:
 
 
 class _CsvTable(Table):
-    def __init__(self, path: Path, magic: bytes, block_bytes: int) -> None:
+    def __init__(self, path: Path, block_bytes: int, skip: int) -> None:
         self._path = path
         self._block_bytes = block_bytes
-        self._open = next((o for m, o in _OPENERS.items() if magic.startswith(m)), _plain)
-        with _translate_errors(path, "CSV"), self._stream() as raw:
+        self._skip = skip
+        with translate_errors(path, "CSV"), self._stream() as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-            line = text.readline(_BLOCK_BYTES)
+            for _ in range(skip):
+                text.readline(_BLOCK_BYTES)
+            line = text.readline(_BLOCK_BYTES).replace("\ufeff", "")
             self._delimiter = max(",;\t", key=line.count)
             first = tuple(next(csv.reader([line], delimiter=self._delimiter), ()))
         if not line.strip() or "\x00" in line:
             raise FeedError(f"{path}: expected a header or a row of CSV in the first line")
-        headerless = all(_is_number(cell) for cell in first)
+        headerless = all(_is_number(cell) or cell.lower() in _FLAGS for cell in first)
         names = [str(n) for n in range(len(first))] if headerless else first
-        super().__init__(TableHead(path, _normalise_names(names, path), headerless, first))
+        super().__init__(TableHead(path, normalise_names(names, path), headerless, first))
 
     def _stream(self) -> IO[bytes]:
-        found = cast("IO[bytes]", self._open(self._path))
-        if self._open is _plain:
-            return found
-        return io.BufferedReader(_BoundedBytes(self._path, found), self._block_bytes)
+        return open_bytes(self._path, self._block_bytes)
 
     def rows(
         self, names: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
-        header = 0 if self.head.headerless else 1
+        header = self._skip + (0 if self.head.headerless else 1)
         bad: set[int] = set()
 
         def skip(row: pc.InvalidRow) -> str:
@@ -242,7 +262,7 @@ class _CsvTable(Table):
             return "skip"
 
         number = 0
-        with _translate_errors(self._path, "CSV"), self._stream() as raw:
+        with translate_errors(self._path, "CSV"), self._stream() as raw:
             for batch in self._batches(raw, names, header, skip):
                 self.pulled += 1
                 for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
@@ -291,7 +311,7 @@ class _ParquetTable(Table):
         with pq.ParquetFile(path) as file:
             self._stored = tuple(file.schema_arrow.names)
             _check_parquet(path, file.metadata)
-        super().__init__(TableHead(path, _normalise_names(self._stored, path)))
+        super().__init__(TableHead(path, normalise_names(self._stored, path)))
 
     def rows(
         self,
@@ -300,7 +320,7 @@ class _ParquetTable(Table):
     ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
         stored = [self._stored[self.head.columns.index(name)] for name in names]
         number = 0
-        with _translate_errors(self._path, "Parquet"), self._open(stored) as file:
+        with translate_errors(self._path, "Parquet"), self._open(stored) as file:
             for batch in file.iter_batches(batch_size=self._batch_rows, columns=stored):
                 self.pulled += 1
                 columns = [_cells(_checked(self._path, batch.column(name))) for name in stored]

@@ -16,6 +16,8 @@ from riskwatch.feeds.record import Reason
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _EPOCH: Final = re.compile(r"(\d{9,20})(?:\.(\d*))?", re.ASCII)
 _STEP: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
+_ZONE: Final = re.compile(r"(?:UTC|GMT|Z)?(?:([+-])(\d{1,2})(?::?(\d\d))?)?", re.ASCII)
+_UTC: Final = frozenset({"UTC", "GMT", "Z"})
 _UNITS: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _NOT_FINITE: Final = frozenset({"nan", "inf", "infinity"})
 _FROM: Final = micros(datetime(1990, 1, 1, tzinfo=UTC))
@@ -126,6 +128,26 @@ def parse_step(text: str) -> int:
     if match is None:
         raise FeedError(f"--step must be a whole number with s, m, h or d, was {text!r}")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def parse_zone(text: str) -> int:
+    """Return what a clock of a zone such as ``UTC+8`` is ahead of UTC, microseconds.
+
+    Raises
+    ------
+    FeedError
+        If it has another form.
+
+    Examples
+    --------
+    >>> parse_zone("UTC+8") // HOUR, parse_zone("-05:30") // MINUTE, parse_zone("UTC")
+    (8, -330, 0)
+    """
+    match = _ZONE.fullmatch(text.strip().upper())
+    if match is None or (match[1] is None and match[2] is None and match[0] not in _UTC):
+        raise FeedError(f"--zone must be UTC with an offset, such as UTC+8, was {text!r}")
+    ahead = int(match[2] or 0) * HOUR + int(match[3] or 0) * MINUTE
+    return -ahead if match[1] == "-" else ahead
 
 
 def step_text(us: int) -> str:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from riskwatch.commands.data import feeds_command, import_command
 from riskwatch.core.events import Quote, WireEvent
 from riskwatch.errors import FeedError
-from riskwatch.feeds import READERS
+from riskwatch.feeds.file_import import all_readers
 from tests.unit.feeds import samples
 
 APP = typer.Typer()
@@ -68,7 +68,7 @@ def events(lines: bytes) -> list[Quote]:
 def test_one_file_to_stdout(tmp_path: Path) -> None:
     """Events alone on stdout, the account of every row on stderr."""
     path = samples.ohlcvt_csv(tmp_path / "kraken_usdcusd.csv", 300)
-    result = run("import", path)
+    result = run("import", path, "--trust-names")
     assert len(events(result.stdout_bytes)) == 300
     assert result.stderr == (
         "kraken_usdcusd.csv: ohlcvt, kraken USDC/USD, step 1m\n"
@@ -85,7 +85,7 @@ def test_summary_and_list_of_rejects(tmp_path: Path) -> None:
     lines.append(lines[9])
     path = samples.write(tmp_path / "kraken_usdcusd.csv", lines)
     out, rejects = tmp_path / "new" / "o.ndjson", tmp_path / "r.ndjson"
-    result = run("import", path, "--out", out, "--rejects", rejects)
+    result = run("import", path, "--out", out, "--rejects", rejects, "--trust-names")
     assert result.stdout == ""
     assert "  rows: 11 read = 8 written + 3 skipped (duplicate 1, not_finite 1, wrong_width 1)" in (
         result.stderr
@@ -105,7 +105,8 @@ def test_several_files_into_a_folder(tmp_path: Path) -> None:
     """One NDJSON per input; options hold for all of them."""
     one = samples.candles_parquet(tmp_path / "coinbase_usdtusd.parquet", 20)
     two = samples.orders_csv(tmp_path / "bitstamp_btcusd.csv.xz", 20)
-    result = run("import", one, two, "--out", tmp_path / "out", "--to", "2023-03-10T00:00:11Z")
+    end = "2023-03-10T00:00:11Z"
+    result = run("import", one, two, "--out", tmp_path / "out", "--to", end, "--trust-names")
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [
         "bitstamp_btcusd.ndjson",
         "coinbase_usdtusd.ndjson",
@@ -119,7 +120,7 @@ def test_a_failure_leaves_no_half_file(tmp_path: Path) -> None:
     path = samples.klines_csv(tmp_path / "kraken_usdcusd.csv", 40_000)
     path.write_bytes(path.read_bytes() + b"1680806400000,1,1,1,\xff,1,1,1,1,1,1,1\n")
     out = tmp_path / "out.ndjson"
-    assert "cannot be read as CSV" in failure("import", path, "--out", out)
+    assert "cannot be read as CSV" in failure("import", path, "--out", out, "--trust-names")
     assert [f.name for f in tmp_path.iterdir()] == [path.name]
 
 
@@ -138,6 +139,7 @@ def test_a_failure_leaves_no_half_file(tmp_path: Path) -> None:
         (["none.csv"], "no such file"),
         (["."], "is a folder"),
         (["doubt.csv"], "give --venue"),
+        (["kraken_usdcusd.csv"], "its name suggests kraken USDC/USD, which --trust-names takes"),
     ],
 )
 def test_what_the_caller_did_wrong(
@@ -146,9 +148,13 @@ def test_what_the_caller_did_wrong(
     """One clear error each, before anything is written."""
     monkeypatch.chdir(tmp_path)
     Path("sub").mkdir()
-    for name in ("a.csv", "b.csv", "doubt.csv", "sub/a.csv"):
+    for name in ("a.csv", "b.csv", "doubt.csv", "kraken_usdcusd.csv", "sub/a.csv"):
         samples.bars_csv(Path(name), 5)
-    kind = [] if "doubt.csv" in args else ["--venue", "v", "--base", "A", "--quote", "B"]
+    kind = (
+        []
+        if {"doubt.csv", "kraken_usdcusd.csv"} & {*args}
+        else ["--venue", "v", "--base", "A", "--quote", "B"]
+    )
     before = sorted(tmp_path.rglob("*"))
     assert message in failure("import", *args, *kind)
     assert sorted(tmp_path.rglob("*")) == before
@@ -157,8 +163,9 @@ def test_what_the_caller_did_wrong(
 def test_feeds_lists_every_reader() -> None:
     """Each with its line."""
     listed = run("feeds").stdout.splitlines()
-    assert [line.split()[0] for line in listed] == [reader.name for reader in READERS]
-    assert all(reader.about in line for reader, line in zip(READERS, listed, strict=True))
+    readers = all_readers()
+    assert [line.split()[0] for line in listed] == [reader.name for reader in readers]
+    assert all(reader.about in line for reader, line in zip(readers, listed, strict=True))
 
 
 @pytest.mark.slow
@@ -166,7 +173,7 @@ def test_thirty_thousand_bars_take_seconds(tmp_path: Path) -> None:
     """A month of minutes is imported in less processor time than it takes to read this."""
     path = samples.klines_csv(tmp_path / "kraken_usdcusd.csv", 30_000)
     start = time.process_time()
-    run("import", path, "--out", tmp_path / "o.ndjson")
+    run("import", path, "--out", tmp_path / "o.ndjson", "--trust-names")
     assert time.process_time() - start < 5
 
 
@@ -180,6 +187,7 @@ def test_every_recording(tmp_path: Path) -> None:
         if "bitstamp" in path.name:
             options += ["--base", "BTC", "--quote", "USD"]
         out = tmp_path / "one.ndjson"
+        options.append("--trust-names")
         account = run("import", path, "--out", out, *options).stderr.splitlines()[1].split()
         read, used, skipped = (int(account[n]) for n in (1, 4, 7))
         quotes = events(out.read_bytes())
