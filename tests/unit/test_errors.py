@@ -7,7 +7,13 @@ import pickle
 import pytest
 
 from riskwatch import errors
-from riskwatch.errors import ConfigError, ModelCheckError, RiskwatchError, SeveralConfigErrors
+from riskwatch.errors import (
+    ConfigError,
+    ModelCheckError,
+    OptionNeededError,
+    RiskwatchError,
+    SeveralConfigErrors,
+)
 
 
 def kinds(base: type[RiskwatchError]) -> list[type[RiskwatchError]]:
@@ -16,6 +22,7 @@ def kinds(base: type[RiskwatchError]) -> list[type[RiskwatchError]]:
 
 
 MADE = {
+    OptionNeededError: OptionNeededError("x.csv", "--account", "the file names no account"),
     ConfigError: ConfigError("policy.toml", "states.halt.dwell", "a duration", "soon"),
     SeveralConfigErrors: SeveralConfigErrors(
         (ConfigError("a.toml", "x", "y", "why", "yes"), ConfigError("b.toml", "", "a table"))
