@@ -25,7 +25,7 @@ BATCH = 333
 OTHER_ENGINE = """
 import json, logging, structlog
 from riskwatch import version
-version.ENGINE = "another"
+version.ENGINE = "9.9.9"
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 from tests.support.run_goldens import COMMANDS, run
 print(json.dumps(run(COMMANDS)))
