@@ -169,7 +169,7 @@ def _deviations(
         elif isinstance(reading, MarketReading):
             parties |= {venue.venue: None for venue in reading.venues}
             for asset in reading.assets:
-                if reference.asset(asset.asset).peg is not None:
+                if reference.promises_fiat(reference.asset(asset.asset)):
                     trusted = asset.live > 0 and (asset.fiat_path or as_quoted)
                     series = seen.setdefault(asset.asset, [])
                     series.append(DeviationReading(reading.us, asset.deviation_bp, trusted))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from riskwatch.core.operators import Operators
     from riskwatch.core.policy import Policy
-    from riskwatch.core.reference import LimitsConfig, Party, Reference
+    from riskwatch.core.reference import Asset, LimitsConfig, Party, Reference
     from riskwatch.core.risk.config import DrillPlan, RiskConfig
     from riskwatch.core.risk.pretrade import ClientTerms, PretradeConfig
     from riskwatch.core.rules import RulePack
@@ -61,14 +61,14 @@ def check_reference(file: str, made: Reference) -> Iterator[ConfigError]:
     yield from _check_probabilities(file, made.pd_by_rating)
     for asset in made.assets.values():
         where = f"assets.{asset.id}"
-        if asset.peg is not None and not made.asset(asset.peg).fiat:
-            yield ConfigError(
-                file,
-                f"{where}.peg",
-                "an asset marked fiat = true",
-                asset.peg,
-                suggestion(asset.peg, (each.id for each in made.assets.values() if each.fiat)),
-            )
+        if asset.peg is not None and asset.peg not in made.assets:
+            near = suggestion(asset.peg, made.assets)
+            yield ConfigError(file, f"{where}.peg", "one of the assets", asset.peg, near)
+        if asset.peg is not None and asset.id in _promised(made, asset):
+            expected = "an asset that does not promise this one itself"
+            yield ConfigError(file, f"{where}.peg", expected, asset.peg)
+        if asset.accrues and asset.peg is None:
+            yield ConfigError(file, f"{where}.accrues", "a peg in which it accrues", asset.accrues)
         if asset.peg is not None and asset.fiat:
             yield ConfigError(file, f"{where}.peg", "no peg: fiat money is its own", asset.peg)
         if asset.issuer is not None and asset.issuer not in made.parties:
@@ -76,6 +76,16 @@ def check_reference(file: str, made: Reference) -> Iterator[ConfigError]:
             yield ConfigError(file, f"{where}.issuer", "one of the parties", asset.issuer, near)
     for party in made.parties.values():
         yield from _check_party(file, made, party)
+
+
+def _promised(made: Reference, asset: Asset) -> dict[str, None]:
+    """Return what an asset promises, what that promises, and so on; each once."""
+    found: dict[str, None] = {}
+    peg = asset.peg
+    while peg is not None and peg not in found:
+        found[peg] = None
+        peg = made.asset(peg).peg
+    return found
 
 
 def check_limits(file: str, made: LimitsConfig) -> Iterator[ConfigError]:

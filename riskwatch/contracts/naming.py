@@ -101,7 +101,7 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
     events.Peg: NamedFields(
         parties=("venue",),
         assets={"asset": ("volume", "supply", "redeemed"), "peg": ()},
-        prices={("asset", "peg"): ("price",)},
+        prices={("asset", "peg"): ("price", "rate")},
     ),
     events.Quote: NamedFields(
         parties=("venue",),

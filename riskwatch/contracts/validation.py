@@ -386,7 +386,9 @@ def _account_snapshot(event: events.AccountSnapshot) -> Refusal | None:
 
 
 def _peg(event: events.Peg) -> Refusal | None:
-    return check_positive(event, "price") or check_not_negative(
+    if event.price is None and event.rate is None:
+        return _missing("one of price and rate", "to state what it is worth or what it promises")
+    return check_positive(event, "price", "rate") or check_not_negative(
         event, "volume", "supply", "redeemed"
     )
 

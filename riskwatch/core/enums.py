@@ -171,6 +171,9 @@ class Cause(StrEnum):
 
     ISSUER = "issuer"
     """The asset's own value moved, on two or more independent venues."""
+    COIN = "coin"
+    """A coin left another asset that it promises; a lack of buyers and a fault of the issuer look
+    alike."""
     VENUE = "venue"
     """Two or more base assets of one venue moved together against the rest."""
     MARKET = "market"
@@ -215,6 +218,9 @@ class QualityIssue(StrEnum):
     """A holding has no price, so its value is unknown."""
     UNRECOGNISED = "UNRECOGNISED"
     """An asset arrived that is not listed and that we never traded; it counts as nothing."""
+    PEG_UNKNOWN = "PEG_UNKNOWN"
+    """What a pegged asset promises has no value, or its rate is not stated or not plausible; its
+    deviation is unknown."""
     SETTLEMENT_OVERDUE = "SETTLEMENT_OVERDUE"
     """A trade is past its settlement time and not delivered."""
     TRANSFER_OVERDUE = "TRANSFER_OVERDUE"

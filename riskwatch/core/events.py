@@ -353,13 +353,15 @@ class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):
     """A price stated directly against the peg, e.g. by an oracle or a redemption.
 
     `supply` is the amount outstanding; `redeemed` is the amount redeemed since the last peg of this
-    feed.
+    feed. `rate` is the amount of its peg that one unit of an accruing asset promises, as its issuer
+    states it; it is no price. At least one of `price` and `rate` is stated.
     """
 
     asset: Name
     venue: Name
-    price: Decimal
+    price: Decimal | None = None
     peg: Name = "USD"
+    rate: Decimal | None = None
     volume: Decimal | None = None
     supply: Decimal | None = None
     redeemed: Decimal | None = None

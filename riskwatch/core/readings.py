@@ -337,7 +337,7 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     asset : str
         The asset.
     price_usd : float
-        Value against the fiat peg, USD.
+        Value against fiat, USD.
     value_bp : float
         For a pegged asset, deviation from its peg by the price graph, bp (negative: discount).
     direct_bp : float or None
@@ -357,7 +357,7 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     observations : int
         Number of fresh observations of the asset since the beginning (dwell in bars).
     cause : Cause
-        ``issuer``, ``venue``, ``market``, ``feed``, ``unknown`` or ``none``.
+        ``issuer``, ``coin``, ``venue``, ``market``, ``feed``, ``unknown`` or ``none``.
     support, refute : list of str
         Feeds (``venue:base/quote``) that support and that refute the deviation.
     vol_bp : float
@@ -380,6 +380,8 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         Share of its supply that was redeemed within 24 hours; ``None`` if nobody states both.
     at : list of str
         Venues that are expected to quote it, sorted, while no feed of it is live; else empty.
+    peg_known : bool
+        Whether what it promises has a value; if not, its deviations are 0 and say nothing.
     """
 
     asset: str
@@ -405,6 +407,7 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     supply_drop_share: float | None = None
     redeemed_share: float | None = None
     at: list[str] = []
+    peg_known: bool = True
 
 
 class VenueReading(msgspec.Struct, frozen=True, gc=False):

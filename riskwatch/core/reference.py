@@ -38,7 +38,10 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     id : str
         Symbol of the asset in events.
     peg : str or None
-        Fiat it is pegged to, ``"USD"``; ``None`` for a floating asset.
+        Asset whose value it promises: fiat money (``"USD"``, ``"EUR"``) or another asset, such as
+        ``"ETH"``; ``None`` for a floating asset.
+    accrues : bool
+        Whether it promises a growing amount of its peg, which `peg` events state as `rate`.
     issuer : str or None
         Id of the issuer, whose failure makes the asset lose its value.
     fiat : bool
@@ -57,6 +60,7 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     peg: str | None = None
+    accrues: bool = False
     issuer: str | None = None
     fiat: bool = False
     collateral: str = "none"
@@ -136,6 +140,24 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
         """Return the asset `name`, or conservative defaults under that name."""
         found = self.assets.get(name)
         return found or msgspec.structs.replace(self.default_asset, id=name)
+
+    def is_money(self, name: str) -> bool:
+        """Whether an asset is fiat money, or promises fiat money.
+
+        Examples
+        --------
+        >>> assets = [Asset(id="EUR", fiat=True), Asset(id="EURC", peg="EUR"), Asset(id="ETH")]
+        >>> assets.append(Asset(id="stETH", peg="ETH"))
+        >>> made = Reference(assets={a.id: a for a in assets}, parties={}, pd_by_rating={})
+        >>> [made.is_money(each) for each in ("EUR", "EURC", "ETH", "stETH")]
+        [True, True, False, False]
+        """
+        known = self.asset(name)
+        return known.fiat or self.promises_fiat(known)
+
+    def promises_fiat(self, asset: Asset) -> bool:
+        """Whether the peg of an asset is fiat money."""
+        return asset.peg is not None and (asset.peg == "USD" or self.asset(asset.peg).fiat)
 
     def party(self, name: str) -> Party:
         """Return the party `name`, or conservative defaults under that name."""

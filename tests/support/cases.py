@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import text
 
-from riskwatch.core.clock import micros
+from riskwatch.core.clock import MINUTE, micros
 from riskwatch.engine import bootstrap
 from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from riskwatch.store.engine import open_engine
@@ -53,6 +53,8 @@ class Replayed:
         Configuration of the stages.
     until : datetime, optional
         Event time at which the replay ends.
+    tick_us : int
+        Time between two ticks, microseconds of event time.
     """
 
     def __init__(
@@ -61,13 +63,14 @@ class Replayed:
         path: Path | Iterable[str],
         config: Config = CONFIG,
         until: datetime | None = None,
+        tick_us: int = MINUTE,
     ) -> None:
         if not isinstance(path, Path):
             lines, path = path, folder / "case.ndjson"
             path.write_text("\n".join(lines) + "\n")
         url = f"sqlite:///{folder}/risk.db"
         limits = ReplayLimits(until_us=None if until is None else micros(until))
-        job = ReplayJob([path], url, limits=limits)
+        job = ReplayJob([path], url, limits=limits, tick_us=tick_us)
         self.summary = replay_files(job, bootstrap.pipeline, config=config)
         self.engine = open_engine(url)
 

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import QualityIssue
+from riskwatch.core.market.peg import peg_value
 from riskwatch.core.market.report import UNKNOWN_SD_BP
 from riskwatch.core.market.solve import MAX_FRONT
-from riskwatch.core.market.state import BP, RHYTHM_FROM, FeedState, OpenIssue
+from riskwatch.core.market.state import BP, RATE_SETTLES, RHYTHM_FROM, FeedState, OpenIssue
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.market.config import MarketConfig
-    from riskwatch.core.market.report import PriceGraphFit
+    from riskwatch.core.market.fit import PriceGraphFit
     from riskwatch.core.market.state import MarketState
     from riskwatch.core.reference import Reference
 
@@ -40,6 +41,7 @@ def feed_issues(
 ) -> Iterator[DataQualityRaised | DataQualityResolved]:
     """Raise the new issues of feeds at this tick, and resolve issues that have been clear."""
     found = dict(_find(state, fit, us, config))
+    found |= dict(_unknown_pegs(state, fit, us, reference))
     for key in _forgotten(state, config, reference):
         found[key] = "no message for longer than feeds are remembered"
     for key in sorted(found):
@@ -134,6 +136,27 @@ def _forgotten(state: MarketState, config: MarketConfig, reference: Reference) -
     ]
     found.sort(key=lambda key: (-state.issues[key].since, key))
     yield from found[: config.max_feeds]
+
+
+def _unknown_pegs(
+    state: MarketState, fit: PriceGraphFit, us: int, reference: Reference
+) -> Iterator[tuple[str, str]]:
+    """Yield each pegged asset with a value whose deviation is unknown or in doubt, and why."""
+    for name in fit.index:
+        asset, known = reference.asset(name), state.assets.get(name)
+        if asset.peg is None or known is None or not fit.is_valued(name):
+            continue
+        key, rate = f"{QualityIssue.PEG_UNKNOWN}|asset:{name}", known.rate
+        if asset.accrues and rate is None:
+            who = asset.issuer or "a listed venue"
+            yield key, f"no peg event of {who} states the `rate` at which it accrues {asset.peg}"
+        elif peg_value(name, state.assets, fit, reference) is None:
+            yield key, f"no live feeds of listed venues give its value in {asset.peg}, its peg"
+        elif asset.accrues and rate is not None and rate.doubt_us:
+            now = exp(rate.doubt)
+            yield key, f"its rate is said to be {now:.6g}; {exp(rate.lr):.6g} counts for a week"
+        elif asset.accrues and rate is not None and us - rate.us > RATE_SETTLES:
+            yield key, f"nothing has stated its rate for a week; {exp(rate.lr):.6g} counts"
 
 
 def _dense(state: MarketState, fit: PriceGraphFit) -> Iterator[tuple[str, str]]:

@@ -9,12 +9,14 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause
+from riskwatch.core.market.peg import peg_value
 from riskwatch.core.market.state import BP, FeedState, bounded_value
 from riskwatch.core.money import quantise
 from riskwatch.core.readings import AssetReading, MarketReading, VenueReading
 
 if TYPE_CHECKING:
     from riskwatch.core.market.config import MarketConfig
+    from riskwatch.core.market.fit import PriceGraphFit
     from riskwatch.core.market.state import MarketState
     from riskwatch.core.reference import Reference
 
@@ -180,39 +182,6 @@ UNKNOWN_SD_BP: Final = 10_000.0
 """Standard deviation of an unknown value: all of it, bp."""
 
 
-class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
-    """One solution of the graph, aligned with `live` (feeds) and `index` (assets).
-
-    `refused` are feeds that are alive and whose price is not possible, so they are not in the fit.
-    `reserved` are assets that listed venues quote. `unsolved` are assets without a value, `unused`
-    are their feeds, and `dense` the feeds of a part of the graph that is too dense to solve.
-    """
-
-    live: list[str]
-    index: dict[str, int]
-    x: list[float]
-    sd: list[float]
-    share: list[float]
-    residual: list[float]
-    edge_sd: list[float]
-    fiat: frozenset[str]
-    refused: list[str] = []
-    unsolved: frozenset[str] = frozenset()
-    unused: list[str] = []
-    dense: list[str] = []
-    reserved: frozenset[str] = frozenset()
-
-    def value(self, asset: str) -> float:
-        """Return the log value of an asset; fiat is 0."""
-        i = self.index.get(asset, -1)
-        return self.x[i] if i >= 0 else 0.0
-
-    def is_valued(self, asset: str) -> bool:
-        """Whether the graph gives an asset a value within the range of values."""
-        i = self.index.get(asset, -1)
-        return i >= 0 and asset not in self.unsolved and bounded_value(self.x[i]) == self.x[i]
-
-
 class FeedsByAsset:
     """Feeds by asset: the live ones with their standard deviation, and the number expected.
 
@@ -261,7 +230,8 @@ def market_reading(
         for name in sorted(state.assets)
         if name in known.expected
     ]
-    pegged = [a for a in assets if reference.asset(a.asset).peg and a.asset in fit.reserved]
+    dollars = [a for a in assets if reference.asset(a.asset).peg == "USD"]
+    pegged = [a for a in dollars if a.asset in fit.reserved]
     moved = [a for a in pegged if a.cause is not Cause.NONE and a.venues >= 2]
     same = {a.value_bp > 0 for a in moved}
     if len(moved) >= 3 and len(moved) == len(pegged) and len(same) == 1:
@@ -310,13 +280,17 @@ def _is_venue_wide(edges: list[tuple[FeedState, float]]) -> bool:
 
 
 def _implied(
-    name: str, fit: PriceGraphFit, us: int, live: list[tuple[str, FeedState, float]]
+    name: str,
+    promise: float,
+    fit: PriceGraphFit,
+    us: int,
+    live: list[tuple[str, FeedState, float]],
 ) -> list[ImpliedValue]:
-    """Return the log value of `name` that each of its live feeds implies."""
+    """Return the log value of `name` above what it promises that each of its live feeds implies."""
     out = []
     for key, e, sd in live:
         base = fit.value(e.base)
-        value = e.lp + fit.value(e.quote) if name == e.base else base - e.lp
+        value = (e.lp + fit.value(e.quote) if name == e.base else base - e.lp) - promise
         prompt = (us - e.fresh) / SECOND <= max(PROMPT_GAPS * e.gap_s, PROMPT_S)
         quantity = e.traded(us)
         traded = None if quantity is None else quantity * exp(bounded_value(base))
@@ -327,16 +301,18 @@ def _implied(
 
 def _direct(
     name: str,
+    peg: str,
+    rate: float,
     live: list[tuple[str, FeedState, float]],
     implied: list[ImpliedValue],
     config: MarketConfig,
 ) -> float | None:
-    """Return the largest confirmed deviation of a direct fiat feed, log units; else ``None``."""
+    """Return the largest confirmed deviation of a feed against the peg; else ``None``."""
     worst: float | None = None
     for key, e, _ in live:
-        if e.base != name or e.quote != "USD":
+        if e.base != name or e.quote != peg:
             continue
-        confirmed = e.confirmed_price(config.confirm)
+        confirmed = e.confirmed_price(config.confirm, rate)
         own = [i for i in implied if i.name == key]
         others = [i for i in implied if i.venue != e.venue and refutes(i, confirmed, config)]
         against = [i for i in others if i.proven or not all(mine.proven for mine in own)]
@@ -345,6 +321,78 @@ def _direct(
         if worst is None or abs(confirmed) > abs(worst):
             worst = confirmed
     return worst
+
+
+_NO_CAUSE: Final = CauseAttribution(cause=Cause.NONE, support=[], refute=[])
+
+
+class PegDeviation(msgspec.Struct, frozen=True, gc=False):
+    """How far an asset is from what it promises, log units.
+
+    Attributes
+    ----------
+    value : float
+        Deviation of the fit.
+    direct : float or None
+        Largest confirmed deviation of a feed against the peg.
+    implied : list of ImpliedValue
+        Deviation that each live feed implies.
+    attribution : CauseAttribution
+        Why.
+    is_known : bool
+        Whether what it promises has a value; true of an asset that promises nothing.
+    """
+
+    value: float = 0.0
+    direct: float | None = None
+    implied: list[ImpliedValue] = []
+    attribution: CauseAttribution = _NO_CAUSE
+    is_known: bool = True
+
+    @property
+    def worst(self) -> float:
+        """The deviation for decisions: the larger of the two."""
+        if self.direct is not None and abs(self.direct) > abs(self.value):
+            return self.direct
+        return self.value
+
+
+def _deviation(
+    name: str,
+    state: MarketState,
+    fit: PriceGraphFit,
+    us: int,
+    live: list[tuple[str, FeedState, float]],
+    dislocated: frozenset[str],
+    config: MarketConfig,
+    reference: Reference,
+) -> PegDeviation:
+    """Return how far an asset is from its peg, and why."""
+    asset, asset_state = reference.asset(name), state.assets[name]
+    if asset.peg is None:
+        return PegDeviation()
+    promise = peg_value(name, state.assets, fit, reference)
+    if promise is None:
+        return PegDeviation(is_known=False)
+    rate = asset_state.log_rate if asset.accrues else 0.0
+    implied = _implied(name, promise, fit, us, live)
+    value = bounded_value(asset_state.x) - promise
+    found = PegDeviation(value, _direct(name, asset.peg, rate, live, implied, config), implied)
+    if not fit.is_valued(name):
+        return found
+    attribution = attribute_cause(
+        found.worst,
+        implied if name in fit.reserved else [],
+        dislocated,
+        config,
+        established=asset_state.established,
+    )
+    asset_state.established = attribution.cause is Cause.ISSUER or (
+        asset_state.established and attribution.cause is not Cause.NONE
+    )
+    if attribution.cause is Cause.ISSUER and not reference.promises_fiat(asset):
+        attribution = msgspec.structs.replace(attribution, cause=Cause.COIN)
+    return msgspec.structs.replace(found, attribution=attribution)
 
 
 def _asset_reading(
@@ -358,56 +406,39 @@ def _asset_reading(
     reference: Reference,
 ) -> AssetReading:
     asset_state = state.assets[name]
-    pegged = reference.asset(name).peg == "USD"
     known = fit.is_valued(name)
     # An asset whose value is beyond the bounds has none, and its feeds state nothing about it.
     live = feeds.live.get(name, []) if known or name not in fit.index else []
     reserved = name in fit.reserved
-    implied = _implied(name, fit, us, live) if pegged else []
     last = bounded_value(asset_state.x)
-    value = last if pegged else 0.0
-    direct = _direct(name, live, implied, config) if pegged else None
-    deviation = value
-    if direct is not None and abs(direct) > abs(value):
-        deviation = direct
-    attribution = CauseAttribution(cause=Cause.NONE, support=[], refute=[])
-    if pegged and known:
-        attribution = attribute_cause(
-            deviation,
-            implied if reserved else [],
-            dislocated,
-            config,
-            established=asset_state.established,
-        )
-        asset_state.established = attribution.cause is Cause.ISSUER or (
-            asset_state.established and attribution.cause is not Cause.NONE
-        )
+    seen = _deviation(name, state, fit, us, live, dislocated, config, reference)
     spreads = [e.half_spread for _, e, _ in live if e.half_spread > 0.0]
     price = exp(last)
     traded = sum(e.volume * exp(bounded_value(fit.value(e.base))) for _, e, _ in live)
     return AssetReading(
         asset=name,
         price_usd=quantise(price, 10),
-        value_bp=quantise((exp(value) - 1.0) / BP, 4),
-        direct_bp=None if direct is None else quantise((exp(direct) - 1.0) / BP, 4),
-        deviation_bp=quantise((exp(deviation) - 1.0) / BP, 4),
+        value_bp=quantise((exp(seen.value) - 1.0) / BP, 4),
+        direct_bp=None if seen.direct is None else quantise((exp(seen.direct) - 1.0) / BP, 4),
+        deviation_bp=quantise((exp(seen.worst) - 1.0) / BP, 4),
         sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else UNKNOWN_SD_BP,
         live=len(live),
         expected=feeds.expected[name],
         venues=len({e.venue for _, e, _ in live}) if reserved else 0,
         fiat_path=name in fit.fiat,
         observations=asset_state.observations,
-        cause=attribution.cause,
-        support=attribution.support,
-        refute=attribution.refute,
+        cause=seen.attribution.cause,
+        support=seen.attribution.support,
+        refute=seen.attribution.refute,
         vol_bp=quantise(sqrt(asset_state.vol_sq) / BP, 4),
         volume_usd=quantise(traded, 2),
         half_spread_bp=quantise(min(spreads) / BP, 4) if spreads else 0.0,
-        dispersion_bp=_dispersion(implied),
+        dispersion_bp=_dispersion(seen.implied),
         depth_imbalance=_imbalance(name, live, fit, pools=False),
         pool_imbalance=_imbalance(name, live, fit, pools=True),
         **_issuance(feeds.issuers.get(name, []), us),
         at=[] if live else sorted(feeds.venues[name]),
+        peg_known=seen.is_known,
     )
 
 

@@ -9,8 +9,10 @@ from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.events import Peg, Quote, Tick, identity
 from riskwatch.core.market.admission import UNLISTED_SHARE, FeedTable
+from riskwatch.core.market.fit import PriceGraphFit
+from riskwatch.core.market.peg import observe_rate, peg_value, rate_problem
 from riskwatch.core.market.quality import feed_issues
-from riskwatch.core.market.report import PriceGraphFit, market_reading
+from riskwatch.core.market.report import market_reading
 from riskwatch.core.market.solve import GraphPrior, LayeredFit, Observation, components, residuals
 from riskwatch.core.market.state import (
     BP,
@@ -72,14 +74,15 @@ class MarketStage:
         """Apply one event; a tick solves the graph if a message arrived since the last tick."""
         if isinstance(event, Tick):
             return self._tick(state, event.us)
-        if isinstance(event, Quote):
-            base, quote = event.base, event.quote
-            lp, half = log_price(
-                float(event.bid or 0), float(event.ask or 0), float(event.last or 0)
-            )
-        else:
-            base, quote = event.asset, event.peg
-            lp, half = log_price(0.0, 0.0, float(event.price))
+        if isinstance(event, Peg) and event.rate is not None:
+            refused = self._observe_rate(state, event)
+            if event.price is None:
+                return refused
+        return self._observe_price(state, event)
+
+    def _observe_price(self, state: MarketState, event: Quote | Peg) -> list[MarketOutput]:
+        """Update the feed of a price, and raise what the message shows by itself."""
+        base, quote, lp, half = _stated_price(event)
         if base == quote:
             detail = f"base and quote are both {base}"
             return [self._reject(event, RejectReason.FIELD_RANGE, detail)]
@@ -115,6 +118,21 @@ class MarketStage:
         state.mark("meta")
         state.mark(f"edge/{key}")
         return out
+
+    def _observe_rate(self, state: MarketState, event: Peg) -> list[MarketOutput]:
+        """Take the rate of an accruing asset; an event that states nothing else is refused."""
+        problem = rate_problem(event, self.reference)
+        if problem and event.price is None:
+            return [self._reject(event, RejectReason.FIELD_RANGE, problem)]
+        if not problem:
+            name = event.asset
+            if name not in state.assets:
+                state.assets[name] = AssetState(vol_sq=self._vol_sq(name))
+            observe_rate(state.assets[name], event, micros(event.ts))
+            state.meta.heard = True
+            state.mark("meta")
+            state.mark(f"asset/{name}")
+        return []
 
     @staticmethod
     def _reject(event: Quote | Peg, reason: RejectReason, detail: str) -> EventRejected:
@@ -263,7 +281,7 @@ class MarketStage:
             if i not in listed and e.base not in silent and e.quote not in silent
         ]
         self._add(found, edges, hearsay)
-        return _priced(found, live, refused, index, rows, fiat, reserved)
+        return _priced(found, live, refused, index, rows, fiat, reserved, listed)
 
     def _reserved(self, state: MarketState, us: int) -> frozenset[str]:
         """Return the assets that listed venues quote: other venues say nothing about their price.
@@ -303,14 +321,19 @@ class MarketStage:
         return out
 
     def _pegged(self, edge: FeedState) -> bool:
-        """Whether both assets of a feed are pegged or fiat."""
-        both = (self.reference.asset(edge.base), self.reference.asset(edge.quote))
-        return all(asset.fiat or asset.peg is not None for asset in both)
+        """Whether both assets of a feed are pegged or fiat, or one promises the other."""
+        money = self.reference.is_money
+        if money(edge.base) and money(edge.quote):
+            return True
+        promised = self.reference.asset(edge.base).peg, self.reference.asset(edge.quote).peg
+        return promised[0] == edge.quote or promised[1] == edge.base
 
     def _vol_sq(self, asset: str) -> float:
         """Return the initial variance of an asset's log price per minute."""
         ref = self.reference.asset(asset)
-        return PEGGED_VOL_SQ if ref.peg else ref.volatility**2 / MINUTES_A_YEAR
+        if self.reference.promises_fiat(ref):
+            return PEGGED_VOL_SQ
+        return ref.volatility**2 / MINUTES_A_YEAR
 
     def _priors(
         self,
@@ -344,14 +367,24 @@ class MarketStage:
             priors.append((index[name], 0.0, sd))
         return priors
 
+    def _is_off_peg(self, state: MarketState, fit: PriceGraphFit, name: str) -> bool:
+        """Whether the bands of an asset's feeds must not widen: it is away from its peg.
+
+        One that promises another coin may usually stray further than coins of fiat.
+        """
+        asset = self.reference.asset(name)
+        promise = peg_value(name, state.assets, fit, self.reference)
+        if promise is None:
+            return False
+        bound = self.config.freeze_bp
+        if not self.reference.promises_fiat(asset):
+            bound = max(bound, asset.prior_bp)
+        return abs(fit.x[fit.index[name]] - promise) >= bound * BP
+
     def _learn(self, state: MarketState, fit: PriceGraphFit, us: int) -> None:
         """Update noise bands and volatilities by this solution."""
         config = self.config
-        off_peg = {
-            n
-            for n, i in fit.index.items()
-            if self.reference.asset(n).peg and abs(fit.x[i]) >= config.freeze_bp * BP
-        }
+        off_peg = {n for n in fit.index if self._is_off_peg(state, fit, n)}
         for key, residual, share in zip(fit.live, fit.residual, fit.share, strict=True):
             edge = state.edges[key]
             edge.residual, edge.share = residual, share
@@ -382,6 +415,14 @@ class MarketStage:
                 asset.observations += 1
                 asset.solved = us
             asset.x = fit.x[i]
+
+
+def _stated_price(event: Quote | Peg) -> tuple[str, str, float, float | None]:
+    """Return base and quote of an event, its log price, and half of the spread of its book."""
+    if isinstance(event, Peg):
+        return event.asset, event.peg, *log_price(0.0, 0.0, float(event.price or 0))
+    bid, ask, last = (float(each or 0) for each in (event.bid, event.ask, event.last))
+    return event.base, event.quote, *log_price(bid, ask, last)
 
 
 def _observe_amounts(edge: FeedState, event: Quote | Peg, us: int, *, listed: bool) -> None:
@@ -422,10 +463,17 @@ def _priced(
     rows: list[Observation],
     fiat: frozenset[str],
     reserved: frozenset[str],
+    listed: frozenset[int],
 ) -> PriceGraphFit:
     """Return the fit of what was solved; feeds and assets that were not are apart."""
     solved, dense = found.solved, found.dense
+    names = list(index)
     used = [i for i, (b, q, _, _) in enumerate(rows) if _is_solved(b, q, solved)]
+    joins = [
+        rows[i]
+        for i in used
+        if i in listed or not any(at >= 0 and names[at] in reserved for at in rows[i][:2])
+    ]
     kept = [rows[i] for i in used]
     chosen = frozenset(used)
     return PriceGraphFit(
@@ -439,6 +487,7 @@ def _priced(
         fiat=fiat,
         refused=refused,
         reserved=reserved,
+        part=components(len(index), joins),
         unsolved=frozenset(n for n, i in index.items() if not solved[i]),
         unused=[live[i] for i in range(len(rows)) if i not in chosen],
         dense=[

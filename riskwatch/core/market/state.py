@@ -310,14 +310,14 @@ class FeedState(msgspec.Struct):
         if widen or moved < band_sq:
             self.band = sqrt(moved)
 
-    def confirmed_price(self, count: int) -> float:
-        """Return the log price nearest to zero of the last `count` (at most 3) observations.
+    def confirmed_price(self, count: int, centre: float = 0.0) -> float:
+        """Return the log price above `centre` nearest to it of the last `count` (at most 3) ones.
 
         For a direct feed against the peg this is the deviation that all of them confirm, so that
         one print alone does not count. It is 0 if there are fewer observations, or if they are on
         different sides.
         """
-        last = (self.lp, self.before, self.before2)[:count]
+        last = [lp - centre for lp in (self.lp, self.before, self.before2)[:count]]
         if self.n < count:
             return 0.0
         if all(s > 0.0 for s in last):
@@ -395,6 +395,70 @@ def log_price(bid: float, ask: float, last: float) -> tuple[float, float | None]
     return log(bid if bid > 0.0 else ask), None
 
 
+RATE_GROWTH: Final = 0.01
+"""Largest growth of a promised rate in a day, log units; staking pays less in a month."""
+RATE_SLACK: Final = 1e-4
+"""A rate that is lower by no more than this is rounded, log units; the higher one stays."""
+RATE_SETTLES: Final = 7 * DAY
+"""Time for which a rate that is not plausible must be stated until it counts, microseconds."""
+
+
+class PromisedRate(msgspec.Struct):
+    """The amount of its peg that one unit of an accruing asset promises.
+
+    A promise grows slowly. A lower one is a loss, and not another promise, so the former one counts
+    until a week has passed; the loss is then no news. So it is with a rate that grew too fast.
+
+    Attributes
+    ----------
+    lr : float
+        Log of the rate that counts.
+    us : int
+        Event time of the last plausible statement, microseconds.
+    base : float
+        Log of the rate from which the growth of a day is measured.
+    base_us : int
+        Time of that rate, microseconds.
+    doubt : float
+        Log of a stated rate that is not plausible; 0 while there is none.
+    doubt_us : int
+        Since when rates are stated that are not plausible, microseconds; 0 while there are none.
+    """
+
+    lr: float
+    us: int
+    base: float
+    base_us: int
+    doubt: float = 0.0
+    doubt_us: int = 0
+
+    def observe(self, us: int, lr: float) -> None:
+        """Take a statement of the rate.
+
+        Examples
+        --------
+        >>> rate = PromisedRate(0.1, 0, 0.1, 0)
+        >>> for lr in (0.101, 0.5, 0.05):
+        ...     rate.observe(1, lr)
+        >>> rate.lr, rate.doubt
+        (0.101, 0.05)
+        """
+        if us < self.us:
+            return
+        if us - self.base_us >= DAY:
+            self.base, self.base_us = self.lr, us
+        ceiling = self.base + RATE_GROWTH * (1.0 + (us - self.us) / DAY)
+        if self.lr - RATE_SLACK <= lr <= ceiling:
+            self.lr, self.us = max(self.lr, lr), us
+            self.doubt, self.doubt_us = 0.0, 0
+        elif self.doubt_us and us - self.doubt_us >= RATE_SETTLES:
+            self.lr = self.base = lr
+            self.us = self.base_us = us
+            self.doubt, self.doubt_us = 0.0, 0
+        else:
+            self.doubt, self.doubt_us = lr, self.doubt_us or us
+
+
 class AssetState(msgspec.Struct):
     """Last solution for one asset.
 
@@ -410,6 +474,8 @@ class AssetState(msgspec.Struct):
         Event time of the last solution, microseconds; 0 before the first.
     established : bool
         Whether two independent venues have agreed on the present deviation since it began.
+    rate : PromisedRate or None
+        Amount of its peg that an accruing asset promises; ``None`` before the first statement.
     """
 
     x: float = 0.0
@@ -417,6 +483,12 @@ class AssetState(msgspec.Struct):
     observations: int = 0
     solved: int = 0
     established: bool = False
+    rate: PromisedRate | None = None
+
+    @property
+    def log_rate(self) -> float:
+        """Log of the promised rate; 0 if none is known."""
+        return 0.0 if self.rate is None else self.rate.lr
 
 
 class OpenIssue(msgspec.Struct):

@@ -94,7 +94,7 @@ class CreditAssessor:
         self._issued: dict[str, list[str]] = {}
         for name in sorted(reference.assets):
             asset = reference.assets[name]
-            if asset.issuer is not None and asset.peg is not None:
+            if asset.issuer is not None and reference.promises_fiat(asset):
                 self._issued.setdefault(asset.issuer, []).append(name)
 
     def loss_rate(self, state: RiskState, subject: str) -> tuple[float, float, float]:
@@ -268,7 +268,7 @@ class CreditAssessor:
         measured = seen.vol_bp * sqrt(MINUTES_A_DAY)
         volume = seen.volume_usd * MINUTES_A_DAY
         return (
-            max(measured, assumed) if not reference.peg else max(measured, 1.0),
+            max(measured, 1.0 if self.reference.promises_fiat(reference) else assumed),
             seen.half_spread_bp,
             volume if volume > 0.0 else self.config.volume_usd_day,
         )

@@ -200,8 +200,7 @@ def legs_of(
     if at.kind in (ASSET, VENUE_ASSET):
         asset = at.asset if at.kind == VENUE_ASSET else at.name
         return [base if asset == trade.base or not trade.spot or not trade.notional else quote]
-    known = reference.asset(trade.quote)
-    is_money = known.fiat or known.peg is not None or not trade.quote
+    is_money = not trade.quote or reference.is_money(trade.quote)
     return [base] if is_money or not trade.spot else [base, quote]
 
 

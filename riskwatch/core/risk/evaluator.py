@@ -634,10 +634,10 @@ class Evaluator:
 
     def _is_baseline_input(self, row: AssetRow, name: str, quality: Quality) -> bool:
         """Whether the present reading of an asset may update its baseline."""
-        pegged = self.reference.asset(name).peg is not None
+        pegged = self.reference.promises_fiat(self.reference.asset(name))
         seen = row.reading
         trusted = quality is not Quality.UNKNOWN and seen.cause is not Cause.FEED
-        return pegged and trusted and seen.fiat_path
+        return pegged and trusted and seen.fiat_path and seen.peg_known
 
     @staticmethod
     def _state(state: RiskState, scope: str) -> State:
@@ -651,7 +651,8 @@ class Evaluator:
             for name, row in sorted(state.assets.items())
             if is_live(row, us)
             and row.reading.venues > 0
-            and self.reference.asset(name).peg is not None
+            and row.reading.peg_known
+            and self.reference.promises_fiat(self.reference.asset(name))
         ]
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -189,6 +189,10 @@ def _percent(share: float) -> str:
     return f"{_number(100.0 * share)}%"
 
 
+_BY_FEEDS: Final = (Cause.ISSUER, Cause.COIN, Cause.UNKNOWN, Cause.VENUE, Cause.MARKET)
+"""Causes that feeds show."""
+
+
 def decision_reasons(
     row: ScopeRow,
     evaluation: RuleEvaluation,
@@ -210,7 +214,7 @@ def decision_reasons(
     if not evaluation.requests:
         out.append(f"{context.scope}: {row.rule} let go, nothing else is asked for")
     out += _ensemble_reasons(context)
-    if context.support and cause in (Cause.ISSUER, Cause.UNKNOWN, Cause.VENUE, Cause.MARKET):
+    if context.support and cause in _BY_FEEDS:
         out.append(f"seen on {', '.join(context.support)}")
     if context.refute:
         out.append(f"contradicted by {', '.join(context.refute)}")

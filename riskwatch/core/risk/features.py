@@ -37,7 +37,7 @@ from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from riskwatch.core.reference import Reference
+    from riskwatch.core.reference import Asset, Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.state import (
         AssetRow,
@@ -68,7 +68,8 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
         "dispersion_bp", "volume_surge", "depth_imbalance", "pool_imbalance", "supply_drop_share",
         "redeemed_share", "issuer_failed_weight", "issuer_hacked_weight", "backing_failed_share",
         "issuer_reserves_missing_share", "issuer_reserves_confirmed_share", "unpriced",
-        "unrecognised", *LIMIT_FEATURES,
+        "unrecognised", "broad_discount_bp", "coin_discount_bp", "coin_premium_bp",
+        "anchor_discount_bp", *LIMIT_FEATURES,
     ),
     VENUE_ASSET: ("local_bp", "local_discount_bp", "local_premium_bp"),
     COUNTERPARTY: (
@@ -147,7 +148,8 @@ def asset_quality(row: AssetRow, us: int, config: RiskConfig) -> Quality:
     seen = row.reading
     thin = seen.live < config.coverage_good * seen.expected
     unlisted = seen.venues == 0  # no venue of the reference data quotes it
-    if thin or unlisted or not seen.fiat_path or seen.sd_bp >= config.sd_stale_bp:
+    unknown = not seen.fiat_path or not seen.peg_known
+    if thin or unlisted or unknown or seen.sd_bp >= config.sd_stale_bp:
         return Quality.STALE
     return Quality.GOOD
 
@@ -188,7 +190,10 @@ def asset_features(
     """
     out: Features = {}
     row, known = state.assets.get(name), reference.asset(name)
-    if row is not None and known.peg is not None and is_live(row, us):
+    has_price = row is not None and is_live(row, us) and row.reading.peg_known
+    if row is not None and has_price and not reference.promises_fiat(known):
+        out = _coin_features(state, known, row, us, reference)
+    elif row is not None and has_price:
         seen = row.reading
         now = seen.deviation_bp
         peers = [bp for bp, other in discounts[:2] if other != name]
@@ -206,6 +211,8 @@ def asset_features(
             "refuted": float(len(seen.refute)),
             "peer_bp": peers[0] if peers else 0.0,
         }
+        is_broad = _is_broad(row, us, config)
+        out["broad_discount_bp"] = out["discount_bp"] if is_broad else 0.0
         out |= _telemetry_features(state, name, row, discounts)
         if row.base is not None:
             out |= _bleed_features(row.base, config)
@@ -224,6 +231,43 @@ def asset_features(
             out["issuer_reserves_missing_share"] = missing
         if confirmed is not None:
             out["issuer_reserves_confirmed_share"] = confirmed
+    return out
+
+
+BROAD_FEEDS: Final = 4
+"""Number of feeds that must agree on a fall for it to be broad."""
+
+
+def _is_broad(row: AssetRow, us: int, config: RiskConfig) -> bool:
+    """Whether good feeds, of two venues or more, agree on a fall and none refutes it."""
+    seen = row.reading
+    agreed = seen.cause is Cause.ISSUER and len(seen.support) >= BROAD_FEEDS
+    several = len({feed.partition(":")[0]: None for feed in seen.support}) > 1
+    return agreed and several and not seen.refute and asset_quality(row, us, config) is Quality.GOOD
+
+
+def _coin_features(
+    state: RiskState, known: Asset, row: AssetRow, us: int, reference: Reference
+) -> Features:
+    """Return the features of an asset that promises another asset and no fiat money.
+
+    The fall of what it promises is no fault of its own; where that promises fiat money, and broke
+    the promise, it is the loss of both.
+    """
+    if known.peg is None:
+        return {}
+    now = row.reading.deviation_bp
+    out = {"coin_discount_bp": max(0.0, -now), "coin_premium_bp": max(0.0, now)}
+    name: str | None = known.peg
+    for _ in range(len(reference.assets)):
+        if name is None:
+            break
+        promised, below = reference.asset(name), state.assets.get(name)
+        if reference.promises_fiat(promised) and below is not None and is_live(below, us):
+            if below.reading.peg_known:
+                out["anchor_discount_bp"] = max(0.0, -below.reading.deviation_bp)
+            break
+        name = promised.peg
     return out
 
 

@@ -193,8 +193,10 @@ class RiskStage:
                 row = state.assets[current.asset] = AssetRow(current, reading.us)
             before, row.reading, row.us = row.us, current, reading.us
             if current.live > 0:
-                record_trail(row, reading.us)
-                pegged = self.reference.asset(current.asset).peg is not None
+                pegged = self.reference.promises_fiat(self.reference.asset(current.asset))
+                if current.peg_known:
+                    record_trail(row, reading.us)
+                pegged &= current.peg_known
                 if record_history(state, row, current.asset, reading.us, pegged=pegged):
                     state.mark(f"history/{current.asset}")
                 if current.sd_bp < PRICED_SD_BP:
