@@ -141,6 +141,13 @@ class BatchConsumer(Consumer):
         host.opening = False
         self.resume_partitions(offsets)
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Check nothing, every few seconds.
+
+        Faust would look for the progress of its agents, which this host does not have, and report
+        a healthy worker as hanging. ``/live`` and ``/ready`` report one that does not work.
+        """
+
     async def commit_offsets(self) -> None:
         """Commit the offsets at the broker, for people who look there. Only those in SQL count."""
         worker = self.host.worker

@@ -13,14 +13,21 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.times import moment_of
 from riskwatch.core.clock import micros, moment, rfc3339
+from riskwatch.core.enums import State
 from riskwatch.core.text import visible, visible_lines
 from riskwatch.store import queries
 from riskwatch.store.audit import audit_row
-from riskwatch.store.explain import explain_alert, explain_decision
+from riskwatch.store.explain import (
+    explain_alert,
+    explain_decision,
+    summarize_alert,
+    summarize_decision,
+)
 from riskwatch.store.user_query import run_user_query
 
 if TYPE_CHECKING:
@@ -29,6 +36,9 @@ if TYPE_CHECKING:
     from riskwatch.store.queries import ResultRow
 
 Json = Annotated[bool, typer.Option("--json", help="NDJSON, one object per line.")]
+Details = Annotated[
+    bool, typer.Option("--details", help="Everything that is known, and not only what matters now.")
+]
 _PIPED: Final = 200
 """Assumed width in columns if the output is not a terminal."""
 _ASSETS: Final = 6
@@ -128,10 +138,14 @@ def explain_command(
         str, typer.Argument(metavar="ID", help="Id of a decision or an alert, or a prefix of it.")
     ],
     *,
+    details: Details = False,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Explain in plain words why a decision was made, and what would have changed it."""
+    """Explain in plain words why a decision was made, and what would have changed it.
+
+    With --details, also every value, every contribution and every feed.
+    """
     with queries.open_reader(database) as conn:
         alert, decision = queries.find_alert_and_decision(conn, identifier)
         switches = queries.switches_of(conn, decision["id"]) if decision else []
@@ -139,11 +153,13 @@ def explain_command(
     if as_json:
         print_lines([{"alert": alert, "decision": decision, "killswitch": switches}])
         return
-    lines = explain_alert(alert) if alert else []
+    lines = explain_alert(alert) if alert and (details or not decision) else []
     if alert and decision:
-        lines.append("")
-    if decision:
+        lines += [""] if details else [summarize_alert(alert)]
+    if decision and details:
         lines += explain_decision(decision, switches, row)
+    elif decision:
+        lines += summarize_decision(decision, switches)
     for line in lines:
         typer.echo(visible(line))
 
@@ -165,8 +181,14 @@ def confirmation(until: datetime | None, now: datetime) -> str:
 
 
 @killswitch_app.command("status")
-def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
-    """Show the state of every scope that has a decision; any other scope is NORMAL."""
+def status_command(
+    *, details: Details = False, database: Database = DEFAULT, as_json: Json = False
+) -> None:
+    """Show the strictest states first, one line per scope, each with its strongest reason.
+
+    A scope without a line is NORMAL. With --details, also the scopes that are NORMAL, every reason
+    and every column.
+    """
     with queries.open_reader(database) as conn:
         rows, until = queries.killswitches(conn), queries.confirmed_until(conn)
         for row in rows:
@@ -179,6 +201,23 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
             for row in rows
         )
         return
+    if details:
+        _print_all_columns(rows, controls)
+        typer.echo(confirmation(until, datetime.now(UTC)))
+        for row in advised.values():
+            typer.echo(advised_line(row))
+        return
+    typer.echo(confirmation(until, datetime.now(UTC)))
+    _print_status(rows, controls)
+    if advised:
+        count = "1 scope has" if len(advised) == 1 else f"{len(advised)} scopes have"
+        typer.echo(f"{count} advice of advisory rules, which binds nobody: see --details")
+
+
+def _print_all_columns(
+    rows: Sequence[ResultRow], controls: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Print every column of every scope."""
     body = [
         [
             cell_text(row["scope"]),
@@ -196,9 +235,77 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     ]
     names = ["scope", "effective", "state", "restricts", "effect", "quality", "cause", "why"]
     print_table([*names, "since", "valid until", "decision", "people"], body)
-    typer.echo(confirmation(until, datetime.now(UTC)))
-    for row in advised.values():
-        typer.echo(advised_line(row))
+
+
+def _print_status(rows: Sequence[ResultRow], controls: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a line for each scope that is not NORMAL, and a line for what is special about it."""
+    shown = [row for row in rows if not _is_plain(row)]
+    console = _console()
+    for line in _status_lines(shown):
+        console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+    if not shown:
+        typer.echo("no scope is restricted")
+    for row in rows:
+        for note in _notes(row, controls.get(row["scope"], {})):
+            typer.echo(visible(f"{row['scope']}: {note}"))
+    if len(shown) < len(rows):
+        typer.echo(f"NORMAL: {len(rows) - len(shown)} with a decision, see --details")
+    if shown:
+        typer.echo(f"why: riskwatch explain {shown[0]['decision_id'][:12]}")
+
+
+def _is_plain(row: ResultRow) -> bool:
+    """Return whether a scope restricts nothing, by its own state and by what is in force."""
+    return row["effective"] == row["state"] == State.NORMAL.value
+
+
+def _status_lines(rows: Sequence[ResultRow]) -> list[Text]:
+    """Return one line per scope below a line of names, in columns, the strongest reason last."""
+    if not rows:
+        return []
+    names = ("effective", "scope", "since (UTC)", "cause", "strongest reason")
+    table = [names, *(_status_cells(row) for row in rows)]
+    widths = [max(len(cells[at]) for cells in table) for at in range(len(names) - 1)]
+    found = []
+    for cells in table:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        line = Text(" ".join([*padded, cells[-1]]))
+        line.stylize(_COLOURS.get(cells[0].partition(" ")[0], ""), 0, len(cells[0]))
+        found.append(line)
+    return found
+
+
+def _status_cells(row: ResultRow) -> tuple[str, ...]:
+    """Return the cells of a scope; its own state only where another one is in force."""
+    scope, own, effective = row["scope"], row["state"], row["effective"]
+    reason = row["reasons"][0] if row["reasons"] else "no reason is recorded"
+    cells = (
+        effective if own == effective else f"{effective} (own {own})",
+        scope,
+        rfc3339(micros(row["ts"]))[:16].replace("T", " "),
+        row["cause"],
+        reason.removeprefix(f"{scope} is ").removeprefix(f"{scope}: "),
+    )
+    return tuple(visible(cell) for cell in cells)
+
+
+_EFFECT_NOTES: Final = {
+    "not_effective": "the HALT is NOT EFFECTIVE: orders rest or fills added risk after it",
+    "resting": "orders rest that would add risk",
+    "unknown": "nothing proves that the HALT took effect",
+}
+_QUALITY_NOTES: Final = {
+    "stale": "part of the data behind it is stale",
+    "unknown": "the quality of the data behind it is unknown",
+}
+
+
+def _notes(row: ResultRow, control: Mapping[str, Any]) -> list[str]:
+    """Return what is special about a scope: its effect, its data, and what people did."""
+    found = [_EFFECT_NOTES.get(row["effect"]), _people(control)]
+    if not _is_plain(row):
+        found.append(_QUALITY_NOTES.get(row["quality"]))
+    return [note for note in found if note]
 
 
 def advised_line(row: ResultRow) -> str:
@@ -291,6 +398,12 @@ def _state(state: str) -> str:
     return f"[{colour}]{state}[/]" if colour else escape(state)
 
 
+def _console() -> Console:
+    """Return a console as wide as the terminal, or wide enough for a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPED)
+
+
 def print_table(
     names: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -299,9 +412,7 @@ def print_table(
     title: str | None = None,
 ) -> None:
     """Print rows as a table, as wide as the terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPED)
+    console = _console()
     if not rows:
         console.print("nothing")
         return

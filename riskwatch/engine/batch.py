@@ -50,6 +50,8 @@ class CommitResult:
         Records of the batch for publication.
     rows : dict of str to RowChanges
         State rows that changed, per stage.
+    outputs : list of SequencedOutput
+        Outputs that were committed.
     commit_s, publish_s : float
         Duration of the transaction and of the publication, seconds.
     """
@@ -58,6 +60,7 @@ class CommitResult:
     rejects: dict[tuple[str, str], int] = field(default_factory=dict)
     records: list[OutboxRecord] = field(default_factory=list)
     rows: dict[str, RowChanges] = field(default_factory=dict)
+    outputs: list[SequencedOutput] = field(default_factory=list)
     commit_s: float = 0.0
     publish_s: float = 0.0
 

@@ -331,6 +331,7 @@ class Runner:
             rejects=self._rejects,
             records=records,
             rows=batch.rows,
+            outputs=batch.outputs,
             commit_s=committed - started,
             publish_s=perf_counter() - committed,
         )

@@ -64,6 +64,51 @@ def explain_alert(alert: ResultRow) -> list[str]:
     ]
 
 
+def summarize_alert(alert: ResultRow) -> str:
+    """Return one line that says which alert it is, and whether it is open."""
+    ends = f"resolved {_when(alert['resolved_ts'])}" if alert["resolved_ts"] else "still open"
+    return f"Alert {alert['alert']}, {alert['severity']}, {ends}: {alert['title']}"
+
+
+_REASONS: Final = 3
+"""Most reasons in a summary."""
+
+
+def summarize_decision(d: ResultRow, switches: Iterable[ResultRow] = ()) -> list[str]:
+    """Return the few lines of a decision that matter in a crisis; see :func:`explain_decision`.
+
+    Every bad quality of the data and every feed that contradicts is in them.
+
+    Parameters
+    ----------
+    d : dict
+        Row of ``decision_log``.
+    switches : iterable of dict
+        Rows of ``killswitch_history`` that it caused; the summary has the last of each scope.
+    """
+    by = "the static rules" if d["generation"] == "rules" else f"generation {d['generation']}"
+    hidden = len(d["reasons"]) - _REASONS
+    more = [f"  - and {hidden} more (--details)"] if hidden > 0 else []
+    last = {s["scope"]: s for s in switches}
+    doubt = [] if d["quality"] == "good" else [f"  {_QUALITIES.get(d['quality'], d['quality'])}"]
+    return [
+        *_headline(d),
+        f"  by {by} ({d['rule']})",
+        *_listed("Why, the strongest reason first", d["reasons"][:_REASONS]),
+        *more,
+        f"Cause: {_cause(d['cause'])}",
+        *doubt,
+        *_named("  contradict", d["refute"]),
+        *_flip(d["flip"]),
+        *_dollars(d["exposure_usd"], d["el_usd"], d["exit_cost_usd"]),
+        *(
+            f"Kill switch: {s['scope']} {s['effective']} from {_when(s['ts'])}"
+            for s in last.values()
+        ),
+        f"All values and feeds: riskwatch explain {d['id'][:12]} --details",
+    ]
+
+
 UNITS: Final = {"bp": "bp", "usd": "USD", "s": "s", "h": "h", "days": "days"}
 """Units by the last word of a feature's name."""
 
@@ -107,9 +152,13 @@ def explain_decision(
         *_contributions(d),
         *_flip(d["flip"]),
         *_dollars(d["exposure_usd"], d["el_usd"], d["exit_cost_usd"]),
-        *(f"Kill switch: {s['scope']} {s['effective']} from {_when(s['ts'])}" for s in switches),
+        *_switched(switches),
         *_record(row),
     ]
+
+
+def _switched(switches: Iterable[ResultRow]) -> list[str]:
+    return [f"Kill switch: {s['scope']} {s['effective']} from {_when(s['ts'])}" for s in switches]
 
 
 def _headline(d: ResultRow) -> list[str]:

@@ -10,9 +10,25 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 import structlog
 
 from riskwatch.contracts.redact import redact_secrets
+from riskwatch.core.clock import micros, rfc3339
+from riskwatch.core.enums import State
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    CommandApplied,
+    CommandRefused,
+    DecisionMade,
+)
+from riskwatch.core.text import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from structlog.typing import EventDict, ExcInfo
+
+    from riskwatch.core.outputs import Output
+
+log = structlog.get_logger("riskwatch.outputs")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "console", "json"]
@@ -40,6 +56,7 @@ def configure_logging(level: LogLevel = "info", form: LogFormat = "auto") -> Non
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        in_order,
     ]
     if console:
         renderer = structlog.dev.ConsoleRenderer(
@@ -60,6 +77,58 @@ def configure_logging(level: LogLevel = "info", form: LogFormat = "auto") -> Non
         cache_logger_on_first_use=False,
     )
     _bridge(_LEVELS[level])
+
+
+FIRST: Final = ("timestamp", "level", "logger", "event", "worker")
+"""Keys that come first in each line; the others follow in the order of their call."""
+
+
+def in_order(logger: object, name: str, line: EventDict) -> EventDict:
+    """Put the keys of a line into an order that is the same for all lines of one event."""
+    del logger, name
+    return {key: line[key] for key in FIRST if key in line} | line
+
+
+def log_outputs(worker: str, outputs: Iterable[Output]) -> None:
+    """Log what was committed: a line for each decision, release, alert and command.
+
+    A release is a decision that ends a HALT.
+    """
+    for output in outputs:
+        line = _line(output)
+        if line is not None:
+            ts = rfc3339(micros(output.ts))
+            log.info(line[0], worker=worker, id=output.id, ts=ts, **line[1])
+
+
+def _line(output: Output) -> tuple[str, dict[str, Any]] | None:
+    """Return name and keys of the line of an output; ``None`` if it has no line."""
+    if isinstance(output, DecisionMade):
+        ends = output.previous is State.HALT and output.state is not State.HALT
+        names = ("scope", "previous", "state", "cause", "quality", "generation", "rule")
+        return "release" if ends else "decision", _keys(output, names) | _reason(output.reasons)
+    if isinstance(output, AlertRaised):
+        names = ("scope", "alert", "severity", "cause", "title", "decision_id")
+        return "alert", _keys(output, names) | _reason(output.reasons)
+    if isinstance(output, AlertResolved):
+        return "alert resolved", _keys(output, ("scope", "alert", "opened_id"))
+    if isinstance(output, CommandApplied):
+        names = ("scope", "action", "outcome", "operator", "role", "reason", "detail", "request_id")
+        return "command", _keys(output, names)
+    if isinstance(output, CommandRefused):
+        names = ("scope", "action", "refusal", "operator", "authentic", "reason", "detail")
+        return "command refused", _keys(output, names)
+    return None
+
+
+def _keys(output: Output, names: Sequence[str]) -> dict[str, Any]:
+    values = ((name, getattr(output, name)) for name in names)
+    return {name: v if v is None or isinstance(v, bool) else visible(str(v)) for name, v in values}
+
+
+def _reason(reasons: Sequence[str]) -> dict[str, str]:
+    """Return the strongest reason; the others are in SQL."""
+    return {"reason": visible(reasons[0]) if reasons else ""}
 
 
 def without_secrets(logger: object, name: str, line: EventDict) -> EventDict:

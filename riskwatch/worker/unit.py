@@ -34,6 +34,7 @@ from riskwatch.models.state import model_records, models_learned
 from riskwatch.store.batch import StreamOffset
 from riskwatch.store.truth import COMMITS
 from riskwatch.worker.crashes import stop_reason
+from riskwatch.worker.logs import log_outputs
 from riskwatch.worker.merge import EventTimeMerge, PartitionDecoder, resume_cursor
 
 if TYPE_CHECKING:
@@ -611,6 +612,7 @@ class Unit:
             )
         with self._counting_refusals(records):
             done = self._runner.commit(offsets)
+        log_outputs(self.name, (each.output for each in done.outputs))
         self._ticks = 0
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)

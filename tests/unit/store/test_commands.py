@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import typer
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from riskwatch.commands import db, query
 from riskwatch.errors import StoreError
 from riskwatch.store import migrate
+from riskwatch.store.projections import KILLSWITCH
 from tests.support.batches import alert, decision
 from tests.support.views import fill
 
@@ -114,7 +116,7 @@ def test_alerts_are_open_ones_unless_all_are_asked_for(filled: str) -> None:
 
 def test_explain_takes_the_beginning_of_an_id(filled: str) -> None:
     """An alert is explained with the decision behind it."""
-    text = run(filled, "explain", alert(2).id[:8]).stdout
+    text = run(filled, "explain", alert(2).id[:8], "--details").stdout
     assert text.startswith("Alert asset:USDC")
     assert f"  id {decision(2).id}, after tick/2" in text
     assert "Kill switch: asset:USDC REDUCE" in text
@@ -123,9 +125,20 @@ def test_explain_takes_the_beginning_of_an_id(filled: str) -> None:
     assert found["decision"]["features"]["discount_bp"] == 180.0
 
 
+def test_explain_is_short_until_details_are_asked_for(filled: str) -> None:
+    """The summary names the alert, the reasons and what contradicts, and leaves values out."""
+    text = run(filled, "explain", alert(2).id[:8]).stdout
+    assert text.startswith("Alert asset:USDC, ")
+    assert "limit 100 bp" in text
+    assert "contradict: binance:USDC/USDT" in text
+    assert "Contributions" not in text
+    assert f"riskwatch explain {decision(2).id[:12]} --details" in text
+    assert "Contributions" in run(filled, "explain", alert(2).id[:8], "--details").stdout
+
+
 def test_killswitch_status_shows_what_is_in_force(filled: str) -> None:
     """It shows the effective state and the reasons, and that no heartbeat confirms them."""
-    shown = run(filled, "killswitch", "status").stdout
+    shown = run(filled, "killswitch", "status", "--details").stdout
     assert "asset:USDC" in shown
     assert "restricts" in shown
     assert "2023-03-11T03:08:00Z" not in shown
@@ -133,6 +146,36 @@ def test_killswitch_status_shows_what_is_in_force(filled: str) -> None:
     (line,) = run(filled, "killswitch", "status", "--json").stdout.splitlines()
     assert json.loads(line)["effective"] == "HALT"
     assert json.loads(line)["valid_until"] is None
+
+
+def test_killswitch_status_has_one_line_per_scope(filled: str, engine: Engine) -> None:
+    """A scope has one line with its strongest reason; what is special about it has another."""
+    states = [
+        ("NORMAL", "NORMAL", "good"),
+        ("WATCH", "REDUCE", "stale"),
+        ("NORMAL", "WATCH", "good"),
+    ]
+    more = [
+        {"scope": f"book:b{n:02}", "state": state, "effective": effective, "quality": quality}
+        for n, (state, effective, quality) in enumerate(states)
+    ]
+    with engine.begin() as conn:
+        (row,) = conn.execute(select(KILLSWITCH)).mappings()
+        reasons = ["book:b01 is over its limit", "second reason"]
+        for values in more:
+            conn.execute(KILLSWITCH.insert().values({**row, "reasons": reasons, **values}))
+    lines = run(filled, "killswitch", "status").stdout.splitlines()
+    assert lines[0].startswith("no heartbeat")
+    assert [line.split()[0] for line in lines[2:5]] == ["HALT", "REDUCE", "WATCH"]
+    assert "REDUCE (own WATCH) book:b01" in lines[3]
+    assert lines[3].endswith("over its limit")
+    assert not any("second reason" in line for line in lines)
+    assert "asset:USDC: nothing proves that the HALT took effect" in lines
+    assert "book:b01: part of the data behind it is stale" in lines
+    assert not any("book:b00" in line for line in lines)
+    assert "NORMAL: 1 with a decision, see --details" in lines
+    assert lines[-1] == f"why: riskwatch explain {row['decision_id'][:12]}"
+    assert "book:b00" in run(filled, "killswitch", "status", "--details").stdout
 
 
 def test_sql_reads(filled: str) -> None:
