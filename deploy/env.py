@@ -1,10 +1,11 @@
-"""Write what compose.yaml reads, for its owner's eyes alone: ``.env``, and a ``notify.env``."""  # noqa: INP001 - a script, run by make before there is an environment
+"""Write ``.env`` and ``notify.env`` for compose.yaml, and ``host.env`` for this machine."""  # noqa: INP001 - a script, run by make before there is an environment
 
 from __future__ import annotations
 
 import base64
 import os
 import secrets
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,6 +24,12 @@ PASSWORDS = (
     "RISKWATCH_REDIS_PASSWORD",
     "GRAFANA_PASSWORD",
 )
+ROLES = ("CLIENT", "DESK", "FEED", "NEWS", "OPERATOR", "READER")
+"""Roles of the broker whose passwords ``host.env`` has: all but that of the administration."""
+HOST = """\
+# Made by `make env` from .env, each time. `. ./host.env` connects a shell of this machine with the
+# stack, with the rights of a reader. The other roles: docs/operations.md, "From the host".
+"""
 BYTES = 24
 ROUTES = "# Secrets of the routes of rules/notify.toml: see deploy/notify.env.sample.\n"
 """No secret yet, but compose reads the file: Compose before 2.24 knows none that may be missing."""
@@ -76,8 +83,42 @@ def complete(path: Path) -> list[str]:
     return missing
 
 
+def host_lines(text: str) -> str:
+    """Text of ``host.env``: how a shell of this machine reaches the stack of an ``.env``."""
+    given = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    given = {name.strip(): value for name, value in given.items() if not name.startswith("#")}
+    reader = given.get("RISKWATCH_READER_PASSWORD", "")
+    postgres = f"localhost:{given.get('POSTGRES_PORT') or 5432}"
+    roles = {f"RISKWATCH_KAFKA_{role}_PASSWORD": role for role in ROLES}
+    found = {
+        "RISKWATCH_KAFKA": f"localhost:{given.get('KAFKA_PORT') or 9094}",
+        "RISKWATCH_KAFKA_PROTOCOL": given.get("RISKWATCH_KAFKA_PROTOCOL") or "SASL_PLAINTEXT",
+        "RISKWATCH_KAFKA_MECHANISM": given.get("RISKWATCH_KAFKA_MECHANISM") or "PLAIN",
+        "RISKWATCH_TOPIC_PREFIX": given.get("RISKWATCH_TOPIC_PREFIX") or "",
+        "RISKWATCH_KAFKA_USERNAME": "reader",
+        "RISKWATCH_KAFKA_PASSWORD": given.get("RISKWATCH_KAFKA_READER_PASSWORD", ""),
+        **{name: given.get(name, "") for name in roles},
+        "RISKWATCH_DATABASE": f"postgresql://riskwatch_reader:{reader}@{postgres}/riskwatch",
+    }
+    return HOST + "".join(f"export {name}={shlex.quote(v)}\n" for name, v in found.items())
+
+
+def write_host(path: Path) -> None:
+    """Write ``host.env`` anew: all of it comes from ``.env``."""
+    target = path.with_name("host.env")
+    target.unlink(missing_ok=True)
+    write(target, host_lines(path.read_text(encoding="utf-8")))
+
+
 def main(path: Path) -> int:
     """Write the files, or complete them; 2 if ``.env`` has everything, and so stays as it is."""
+    code = write_env(path)
+    write_host(path)
+    return code
+
+
+def write_env(path: Path) -> int:
+    """Write ``.env`` and ``notify.env``; 2 if both are there."""
     write(path.with_name("notify.env"), ROUTES)
     if write(path, lines()):
         sys.stdout.write(f"{path}: {len(PASSWORDS)} new passwords, for your eyes only\n")

@@ -6,10 +6,7 @@ import time
 from riskwatch.client import DeadMan, KillSwitch
 from riskwatch.contracts.connection import KafkaConnection
 
-kafka = KafkaConnection(
-    servers=os.environ.get("RISKWATCH_KAFKA", "localhost:9092"),
-    prefix=os.environ.get("RISKWATCH_TOPIC_PREFIX", ""),
-)
+kafka = KafkaConnection.from_env("client")
 redis = os.environ.get("RISKWATCH_REDIS")
 deployment = os.environ.get("RISKWATCH_DEPLOYMENT")  # `riskwatch db current` prints it
 

@@ -256,7 +256,7 @@ def _print_status(rows: Sequence[ResultRow], controls: Mapping[str, Mapping[str,
 
 def _is_plain(row: ResultRow) -> bool:
     """Return whether a scope restricts nothing, by its own state and by what is in force."""
-    return row["effective"] == row["state"] == State.NORMAL.value
+    return {row["effective"], row["state"]} == {State.NORMAL.value}
 
 
 def _status_lines(rows: Sequence[ResultRow]) -> list[Text]:

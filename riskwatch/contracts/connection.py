@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 from riskwatch.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+VARIABLES: Final = {
+    "servers": "RISKWATCH_KAFKA",
+    "prefix": "RISKWATCH_TOPIC_PREFIX",
+    "protocol": "RISKWATCH_KAFKA_PROTOCOL",
+    "mechanism": "RISKWATCH_KAFKA_MECHANISM",
+    "username": "RISKWATCH_KAFKA_USERNAME",
+    "password": "RISKWATCH_KAFKA_PASSWORD",
+    "cafile": "RISKWATCH_KAFKA_CAFILE",
+    "certfile": "RISKWATCH_KAFKA_CERTFILE",
+    "keyfile": "RISKWATCH_KAFKA_KEYFILE",
+}
+"""Environment variables, by the field of :class:`KafkaConnection` that they set."""
 
 
 class KafkaConnection(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +75,38 @@ class KafkaConnection(msgspec.Struct, frozen=True, kw_only=True):
             host, _, port = server.strip().rpartition(":")
             if not host or not port.isdigit():
                 raise ConfigError("kafka", "servers", "host:port, separated by commas", server)
+
+    @classmethod
+    def from_env(
+        cls, role: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> Self:
+        """Return the connection that ``RISKWATCH_*`` variables name, as every command has it.
+
+        Parameters
+        ----------
+        role : str, optional
+            Role of the broker whose user connects, such as ``desk`` or ``reader``. If the variable
+            ``RISKWATCH_KAFKA_<ROLE>_PASSWORD`` is set, the username is the role and this is its
+            password. Otherwise the username and the password of the environment count.
+        environment : mapping, optional
+            The variables; else those of the process. An empty one counts as absent.
+
+        Raises
+        ------
+        ConfigError
+            If the variables do not give a connection.
+
+        Examples
+        --------
+        >>> KafkaConnection.from_env(environment={"RISKWATCH_KAFKA": "broker:9094"})
+        KafkaConnection(broker:9094, PLAINTEXT, prefix='')
+        """
+        given = os.environ if environment is None else environment
+        found = {field: given[name] for field, name in VARIABLES.items() if given.get(name)}
+        own = given.get(f"RISKWATCH_KAFKA_{role.upper()}_PASSWORD") if role else None
+        if role and own:
+            found |= {"username": role, "password": own}
+        return cls(**found)
 
     def __repr__(self) -> str:
         return f"KafkaConnection({self.servers}, {self.protocol}, prefix={self.prefix!r})"

@@ -86,7 +86,7 @@ FIRST: Final = ("timestamp", "level", "logger", "event", "worker")
 def in_order(logger: object, name: str, line: EventDict) -> EventDict:
     """Put the keys of a line into an order that is the same for all lines of one event."""
     del logger, name
-    return {key: line[key] for key in FIRST if key in line} | line
+    return {key: line[key] for key in FIRST if key in line} | dict(line)
 
 
 def log_outputs(worker: str, outputs: Iterable[Output]) -> None:
@@ -103,6 +103,7 @@ def log_outputs(worker: str, outputs: Iterable[Output]) -> None:
 
 def _line(output: Output) -> tuple[str, dict[str, Any]] | None:
     """Return name and keys of the line of an output; ``None`` if it has no line."""
+    names: tuple[str, ...]
     if isinstance(output, DecisionMade):
         ends = output.previous is State.HALT and output.state is not State.HALT
         names = ("scope", "previous", "state", "cause", "quality", "generation", "rule")

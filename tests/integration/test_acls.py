@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from base64 import urlsafe_b64encode
@@ -25,11 +27,14 @@ from typer.testing import CliRunner
 
 from riskwatch.cli import app
 from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.contracts.kafka_clients import login_fault, open_producer
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.errors import BrokerError, ConfigError
 from riskwatch.kafka.acls import ROLES, grant_role, topic_writers, unexpected_writers
 from riskwatch.kafka.topics import admin, topic_differences
 from tests.conftest import ROOT
+from tests.support import batches
+from tests.support.cluster import Cluster
 from tests.support.kafka import READY_S, Node, jars_or_skip
 from tests.support.ports import free_port
 
@@ -248,3 +253,44 @@ def test_without_an_authorizer_that_is_told(kafka_broker: str, kafka_prefix: str
     done = CliRunner().invoke(app, COMPOSE["topics"]["command"], env=environment)
     assert done.exit_code == 0
     assert "checks no rights" in done.output
+
+
+def test_the_examples_of_the_readme_run_by_their_roles(node: ComposeNode) -> None:
+    """The code blocks run unchanged with the variables of ``host.env``, one user for each role."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    environment = {**os.environ, **node.environment("reader"), "PYTHONPATH": str(ROOT)}
+    environment |= {f"RISKWATCH_KAFKA_{role.upper()}_PASSWORD": PASSWORD for role in ROLES}
+    (read,) = [block for block in blocks if "alerts(" in block]
+    (write,) = [block for block in blocks if "publish(" in block]
+    assert {read, write} == set(blocks)
+    options: Any = {"env": environment, "text": True, "stdout": subprocess.PIPE}
+    done = subprocess.run([sys.executable, "-c", write], timeout=120, check=True, **options)
+    assert done.stdout == "{'riskwatch.fills': 1} 0\n"
+    cluster = Cluster(node.as_user("riskwatch"))
+    cluster.tell(batches.alert(1), 1)
+    with subprocess.Popen([sys.executable, "-c", read], **options) as reader:
+        try:
+            assert reader.stdout is not None
+            assert reader.stdout.readline().startswith("REDUCE asset:USDC ")
+        finally:
+            reader.kill()
+    cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"password": "wrong"}, "refuses the username or the password of 'desk' by PLAIN"),
+        ({"mechanism": "SCRAM-SHA-256"}, "has no mechanism SCRAM-SHA-256"),
+        ({"protocol": "PLAINTEXT"}, "does not answer in PLAINTEXT; if it asks for a login"),
+    ],
+)
+def test_a_refused_login_says_so(node: ComposeNode, change: dict[str, str], text: str) -> None:
+    """A wrong password, mechanism or protocol is named; an absent broker is not called wrong."""
+    connection = msgspec.structs.replace(node.as_user("desk"), **change)
+    with pytest.raises(BrokerError, match=re.escape(text)) as caught:
+        open_producer(connection, 2.0)
+    assert "wrong" not in str(caught.value)
+    assert login_fault(node.as_user("desk")) is None
+    absent = msgspec.structs.replace(connection, servers=f"127.0.0.1:{free_port()}")
+    assert login_fault(absent) is None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from riskwatch.acks import worker
+from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.kafka.acls import ROLES
 from riskwatch.worker import metrics
@@ -259,6 +260,29 @@ def test_env(tmp_path: Path) -> None:
     assert len(set(passwords)) == len(passwords) > 5
     assert all(re.fullmatch(r"[\w-]{32,}", value) for value in passwords)
     assert ".env" in (ROOT / ".gitignore").read_text().split()
+
+
+def test_host_settings(tmp_path: Path) -> None:
+    """``make env`` writes what a shell of this machine needs, from the ports and passwords."""
+    path = tmp_path / ".env"
+    command = [sys.executable, str(DEPLOY / "env.py"), str(path)]
+    subprocess.run(command, capture_output=True, check=True)
+    with path.open("a") as file:
+        file.write("KAFKA_PORT=19094\nRISKWATCH_TOPIC_PREFIX=uat.\n")
+    subprocess.run(command, capture_output=True, check=False)
+    host = path.with_name("host.env")
+    assert host.stat().st_mode & 0o777 == 0o600
+    assert "host.env" in (ROOT / ".gitignore").read_text().split()
+    shell = ["sh", "-c", ". ./host.env; env"]
+    done = subprocess.run(shell, cwd=tmp_path, env={}, capture_output=True, check=True, text=True)
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    given = dict(line.split("=", 1) for line in path.read_text().splitlines() if line[0] != "#")
+    assert given["RISKWATCH_KAFKA_PASSWORD"] not in done.stdout
+    for role in ("desk", "reader"):
+        made = KafkaConnection.from_env(role, found)
+        assert (made.servers, made.prefix, made.username) == ("localhost:19094", "uat.", role)
+        assert made.password == given[f"RISKWATCH_KAFKA_{role.upper()}_PASSWORD"]
+    assert KafkaConnection.from_env(environment=found).username == "reader"
 
 
 def test_env_completes_an_older_file(tmp_path: Path) -> None:
