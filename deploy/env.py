@@ -14,6 +14,8 @@ PASSWORDS = (
     "RISKWATCH_DB_PASSWORD",
     "RISKWATCH_WORKER_PASSWORD",
     "RISKWATCH_READER_PASSWORD",
+    "RISKWATCH_OPERATOR_PASSWORD",
+    "RISKWATCH_AUDITOR_PASSWORD",
     "RISKWATCH_KAFKA_PASSWORD",
     "RISKWATCH_KAFKA_CLIENT_PASSWORD",
     "RISKWATCH_KAFKA_DESK_PASSWORD",
@@ -87,7 +89,7 @@ def host_lines(text: str) -> str:
     """Text of ``host.env``: how a shell of this machine reaches the stack of an ``.env``."""
     given = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     given = {name.strip(): value for name, value in given.items() if not name.startswith("#")}
-    reader = given.get("RISKWATCH_READER_PASSWORD", "")
+    password = given.get("RISKWATCH_OPERATOR_PASSWORD", "")
     postgres = f"localhost:{given.get('POSTGRES_PORT') or 5432}"
     roles = {f"RISKWATCH_KAFKA_{role}_PASSWORD": role for role in ROLES}
     found = {
@@ -98,7 +100,7 @@ def host_lines(text: str) -> str:
         "RISKWATCH_KAFKA_USERNAME": "reader",
         "RISKWATCH_KAFKA_PASSWORD": given.get("RISKWATCH_KAFKA_READER_PASSWORD", ""),
         **{name: given.get(name, "") for name in roles},
-        "RISKWATCH_DATABASE": f"postgresql://riskwatch_reader:{reader}@{postgres}/riskwatch",
+        "RISKWATCH_DATABASE": f"postgresql://riskwatch_operator:{password}@{postgres}/riskwatch",
     }
     return HOST + "".join(f"export {name}={shlex.quote(v)}\n" for name, v in found.items())
 

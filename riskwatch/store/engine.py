@@ -277,5 +277,11 @@ def _postgres(url: URL, *, readonly: bool) -> Engine:
         url,
         paramstyle="format",
         json_serializer=dump_json,
-        connect_args={"connect_timeout": CONNECT_S, "options": options, **_KEEPALIVE},
+        connect_args={
+            "connect_timeout": CONNECT_S,
+            "options": options,
+            # A database of another encoding can be looked at, and is refused with a reason.
+            "client_encoding": "utf8",
+            **_KEEPALIVE,
+        },
     )

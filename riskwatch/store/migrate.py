@@ -27,20 +27,23 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-# Rights on Postgres: three group roles, to be granted to logins.
+# Rights on Postgres: four group roles, to be granted to logins.
 #
 # * ``riskwatch_writer`` is for workers, and for people who repair things. It reads and writes rows.
 #   It cannot change the schema, nor any row of an append-only table.
 # * ``riskwatch_reader`` is for dashboards. It reads the documented tables, but no raw input and no
 #   state.
+# * ``riskwatch_operator`` is for people who command. It reads what previews and ``verify`` need
+#   (everything but the outbox), and writes nothing.
 # * ``riskwatch_auditor`` reads everything and writes nothing.
 #
 # The owner of the tables creates them and is for ``riskwatch db upgrade`` alone.
 
 WRITER: Final = "riskwatch_writer"
 READER: Final = "riskwatch_reader"
+OPERATOR: Final = "riskwatch_operator"
 AUDITOR: Final = "riskwatch_auditor"
-ROLES: Final = (WRITER, READER, AUDITOR)
+ROLES: Final = (WRITER, READER, OPERATOR, AUDITOR)
 APPEND_ONLY: Final = (
     "audit_chain", "decision_log", "killswitch_history", "risk_journal", "checkpoint",
     "drill_signal", "advisory_log",
@@ -50,6 +53,8 @@ READ_ONLY: Final = ("alembic_version",)
 """Tables that a writer only reads."""
 INTERNAL_TABLES: Final = ("risk_journal", "state_row", "outbox", "checkpoint_row")
 """Tables that a reader may not read: raw input, state, outbox."""
+UNREAD_TABLES: Final = {READER: INTERNAL_TABLES, OPERATOR: ("outbox",)}
+"""Tables that a role may not read."""
 
 # Roles belong to the server: the migration of another database may create them meanwhile.
 _CREATE_ROLE: Final = """
@@ -93,8 +98,8 @@ def grant_rights(conn: Connection) -> None:
             rights += [
                 f"REVOKE INSERT, UPDATE, DELETE ON {t} FROM {role}" for t in _of(owned, READ_ONLY)
             ]
-        elif role == READER:
-            rights += [f"REVOKE ALL ON {t} FROM {role}" for t in _of(owned, INTERNAL_TABLES)]
+        hidden = _of(owned, UNREAD_TABLES.get(role, ()))
+        rights += [f"REVOKE ALL ON {t} FROM {role}" for t in hidden]
         for right in rights:
             conn.execute(text(right))
 
@@ -167,15 +172,28 @@ def upgrade(database: str | Engine, deployment: str | None = None) -> str:
             # Workers that start together must take turns; on SQLite the write lock does that.
             conn.execute(text("SET LOCAL lock_timeout = 0"))
             conn.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+            _require_utf8(conn)
         _refuse_unknown(conn, _revision(conn))
         config = _config()
         config.attributes["connection"] = conn
         with translate_errors(f"{_name(conn)} cannot be upgraded"):
             command.upgrade(config, "head")
+            if conn.dialect.name == "postgresql":
+                make_roles(conn)  # of this build: a migration made those of its own time
             grant_rights(conn)
             ensure_deployment(conn, datetime.now(UTC), deployment)
         conn.commit()
         return head_revision()
+
+
+def _require_utf8(conn: Connection) -> None:
+    """Check that a Postgres database can store every text."""
+    found = conn.execute(text("SHOW server_encoding")).scalar_one()
+    if found != "UTF8":
+        raise StoreError(
+            f"{_name(conn)} has the encoding {found}, and riskwatch needs UTF8: make another by "
+            "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def current_revision(database: str | Engine) -> str | None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from riskwatch.acks.drills import FAILED, RealState, drill_report, drill_row
 from riskwatch.audit.verify import SAME, verify
+from riskwatch.errors import StoreError
 from riskwatch.store import migrate
 from riskwatch.store.audit import AUDITED, audit_rows, chain_tail
 from riskwatch.store.audit_check import check_database
@@ -27,7 +29,15 @@ from riskwatch.store.checkpoints import (
 )
 from riskwatch.store.drills import drills, last_drills, write_drill
 from riskwatch.store.engine import open_engine
-from riskwatch.store.migrate import APPEND_ONLY, AUDITOR, INTERNAL_TABLES, READER, ROLES, WRITER
+from riskwatch.store.migrate import (
+    APPEND_ONLY,
+    AUDITOR,
+    INTERNAL_TABLES,
+    OPERATOR,
+    READER,
+    ROLES,
+    WRITER,
+)
 from riskwatch.store.queries import open_reader
 from riskwatch.store.schema import METADATA
 from riskwatch.store.transaction import commit, take_lease
@@ -41,6 +51,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy.engine import Connection, Engine
+
+    from tests.support.postgres import Server
 
 pytestmark = pytest.mark.postgres
 REFUSED = "permission denied|append only"
@@ -223,7 +235,7 @@ def test_nobody_but_the_owner_changes_the_schema(engine: Engine, statement: str)
             conn.execute(text(statement))
 
 
-@pytest.mark.parametrize("role", [READER, AUDITOR])
+@pytest.mark.parametrize("role", [READER, OPERATOR, AUDITOR])
 def test_who_reads_does_not_write(engine: Engine, role: str) -> None:
     """No table at all, by no verb."""
     with engine.connect() as conn:
@@ -249,6 +261,46 @@ def test_a_reader_sees_what_is_documented_to_ask(engine: Engine) -> None:
         refused(engine, READER, f"SELECT * FROM {name}")
         with acting(engine, AUDITOR) as conn:
             conn.execute(text(f"SELECT * FROM {name}")).all()
+
+
+def test_an_operator_reads_what_commands_need(engine: Engine) -> None:
+    """State for previews and the journal for ``verify``, and not the outbox."""
+    for name in INTERNAL_TABLES:
+        if name == "outbox":
+            refused(engine, OPERATOR, f"SELECT * FROM {name}")
+            continue
+        with acting(engine, OPERATOR) as conn:
+            conn.execute(text(f"SELECT * FROM {name}")).all()
+
+
+def test_an_upgrade_makes_roles_that_are_missing(postgres_own: Server) -> None:
+    """A database from before a role gets that role, although its schema is current."""
+    migrate.upgrade(postgres_own.url)
+    with psycopg.connect(postgres_own.url, autocommit=True) as admin:
+        admin.execute(f"DROP OWNED BY {OPERATOR}")
+        admin.execute(f"DROP ROLE {OPERATOR}")
+        migrate.upgrade(postgres_own.url)
+        admin.execute(f"SET ROLE {OPERATOR}")
+        assert admin.execute("SELECT * FROM state_row").fetchall() == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_is_not_utf8_is_refused(postgres_server: str, encoding: str) -> None:
+    """The upgrade names the encoding and the remedy, and creates nothing."""
+    name = f"rw_encoding_{random.randrange(10**9)}"
+    made = make_url(postgres_server).set(drivername="postgresql")
+    with psycopg.connect(made.render_as_string(hide_password=False), autocommit=True) as admin:
+        admin.execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' "
+            "TEMPLATE template0"
+        )
+        try:
+            url = made.set(database=name).render_as_string(hide_password=False)
+            with pytest.raises(StoreError, match=f"encoding {encoding}, and riskwatch needs UTF8"):
+                migrate.upgrade(url)
+            assert migrate.current_revision(url) is None
+        finally:
+            admin.execute(f"DROP DATABASE {name}")
 
 
 def test_an_upgrade_mends_rights(engine: Engine) -> None:
