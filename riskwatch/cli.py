@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +39,9 @@ from riskwatch.contracts.redact import redact_secrets
 from riskwatch.core.text import visible_lines
 from riskwatch.errors import OptionNeededError, RiskwatchError
 from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 app = typer.Typer(
     name="riskwatch",
@@ -107,13 +110,19 @@ def version_command() -> None:
 
 
 def main() -> None:
-    """Entry point: print a :class:`RiskwatchError` as one line on stderr, with exit code 2.
+    """Entry point of the command line."""
+    run_with_exit_code(app)
+
+
+def run_with_exit_code(act: Callable[[], object]) -> None:
+    """Call `act`; print a :class:`RiskwatchError` as one line on stderr, with exit code 2.
 
     If the error is that an option is needed, the code is 4. Any other exception is a bug and ends
     the process with its traceback and exit code 1. Secrets are redacted from both.
+    ``docs/configuration.md`` lists all exit codes.
     """
     try:
-        app()
+        act()
     except RiskwatchError as error:
         sys.stderr.write(f"riskwatch: {visible_lines(redact_secrets(str(error)))}\n")
         raise SystemExit(4 if isinstance(error, OptionNeededError) else 2) from None
