@@ -1,4 +1,4 @@
-"""``riskwatch exposure``, ``alerts``, ``explain``, ``killswitch``, ``sql``: read the database."""
+"""``riskwatch exposure``, ``positions``, ``alerts``, ``explain`` and others: read the database."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def exposure_command(
     if as_json:
         print_lines(rows)
         return
-    dollars = ["gross_usd", "net_usd", "long_usd", "short_usd"]
+    dollars = ["gross_usd", "net_usd", "long_usd", "short_usd", "derivatives_usd"]
     names = [key, *(["level", "via", "share"] if by == "issuer" else []), *dollars]
     title = "Exposure by issuer, looked through: rows do not add up" if by == "issuer" else None
     body = [
@@ -102,6 +102,43 @@ def exposure_command(
     print_table(
         [*names, "exact quantities", "unpriced", "as of"], body, numbers=dollars, title=title
     )
+
+
+def positions_command(
+    *,
+    at: Annotated[
+        str | None, typer.Option("--at", help="As riskwatch said then, such as 2023-03-11T03:33Z.")
+    ] = None,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show open derivative positions: size, notional, delta, and profit that is not realised.
+
+    A position that nothing values comes first.
+    """
+    reader = (
+        queries.open_reader(database)
+        if at is None
+        else queries.open_reader_at(database, moment(moment_of("--at", at)))
+    )
+    with reader as conn:
+        rows = queries.positions(conn)
+    if as_json:
+        print_lines(rows)
+        return
+    dollars = ["notional_usd", "delta_usd", "pnl_usd"]
+    names = ["instrument", "side", "counterparty", "account", "book", "qty", *dollars]
+    more = ["entry_price", "mark_price", "liquidation_price"]
+    body = [
+        [
+            *(cell_text(row[name], money=name in dollars) for name in names),
+            *(cell_text(row[name]) for name in more),
+            row["contract_type"] or "linear",
+            cell_text(row["ts"]),
+        ]
+        for row in rows
+    ]
+    print_table([*names, *more, "form", "as of"], body, numbers=["qty", *dollars, *more])
 
 
 def alerts_command(

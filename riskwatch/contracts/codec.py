@@ -80,6 +80,10 @@ def _field_groups(kind: inspect.Type) -> set[str]:
     return {_FIELD_GROUPS[type(kind)]}
 
 
+_SIZE: Final = "qty"
+"""A field that only `contracts` may replace: an empty text is a fault, as in a required field."""
+
+
 def _shape(event_type: type[Event]) -> EventShape:
     info = inspect.type_info(event_type)
     assert isinstance(info, inspect.StructType), "events are structs"
@@ -95,6 +99,7 @@ def _shape(event_type: type[Event]) -> EventShape:
             field.name
             for field in info.fields
             if not field.required
+            and field.name != _SIZE
             and (field.name in groups["numbers"] or (venue and field.name in groups["names"]))
         ),
         **{group: tuple(fields) for group, fields in groups.items()},

@@ -65,12 +65,17 @@ _PAIR: Final = ("base", "quote")
 NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
     events.Fill: NamedFields(
         parties=("counterparty",),
-        assets={"base": ("qty",), "quote": (), "fee_asset": ("fee",)},
+        assets={"base": ("qty",), "quote": (), "fee_asset": ("fee",), "settle": ()},
         prices={_PAIR: ("price", "reference_price")},
     ),
     events.FillCorrection: NamedFields(
         parties=("counterparty",),
-        assets={"base": ("qty", "amended_qty"), "quote": (), "fee_asset": ("fee",)},
+        assets={
+            "base": ("qty", "amended_qty"),
+            "quote": (),
+            "fee_asset": ("fee",),
+            "settle": (),
+        },
         prices={_PAIR: ("price", "amended_price")},
     ),
     events.Settlement: NamedFields(parties=("counterparty",)),
@@ -80,7 +85,11 @@ NAMED_FIELDS: Final[dict[type[events.Event], NamedFields]] = {
     ),
     events.Position: NamedFields(
         parties=("counterparty",),
-        assets={"base": ("qty",), "quote": ()},
+        assets={
+            "base": ("qty", "delta"),
+            "quote": (),
+            "settle": ("unrealized_pnl", "option_value"),
+        },
         prices={_PAIR: ("entry_price", "mark_price", "liquidation_price")},
     ),
     events.Transfer: NamedFields(
@@ -132,7 +141,12 @@ OWN_NAMES: Final = frozenset(
     | {"networks", "entity", "netting_set", "operator"}
 )
 """Fields whose names are the firm's or the sender's own, and stay as they are."""
+UNSCALED: Final = frozenset(
+    {"contracts", "amended_contracts", "contract_size", "gamma", "vega", "theta", "iv"}
+)
+"""Numbers without a unit of an asset, with one that depends on the contract, or of no effect."""
 _DERIVATIVES: Final = (events.Fill, events.FillCorrection, events.Position, events.OpenOrder)
+_SIZED: Final = (events.Fill, events.FillCorrection, events.Position)
 _LEDGER: Final = events.LEDGER_EVENTS
 _NAMELESS: Final = (Refusal, CounterpartyReading, PartitionFault)
 
@@ -232,7 +246,10 @@ def _plan(event: WireEvent, table: NameTable, us: int) -> NamePlan:
             if several != value:
                 changes[name] = list(dict.fromkeys(several))
         elif value is None:
-            units[name] = units.get(fields.defaults.get(name, name), UNITY)
+            default = fields.defaults.get(name, name)
+            if name == "settle":
+                default = "base" if getattr(event, "contract_type", None) == "inverse" else "quote"
+            units[name] = units.get(default, UNITY)
         else:
             kind = INSTRUMENT_NAME if name == "base" and _is_instrument(event) else ASSET_NAME
             found = canonical_name(table, kind, venue, value, us)
@@ -274,6 +291,11 @@ def _scale(
         value: Decimal | None = getattr(event, name)
         if value is not None and factor != UNITY:
             scaled[name] = canonical(EXACT.multiply(value, factor))
+    if isinstance(event, _SIZED) and event.contracts is not None:
+        unit = _contract_unit(event, units)
+        if unit != UNITY:
+            size = UNITY if event.contract_size is None else event.contract_size
+            scaled["contract_size"] = canonical(EXACT.multiply(size, unit))
     numbers = list(scaled.items())
     for name, asset in fields.rows.items():
         rows, unit = getattr(event, name), units.get(asset, UNITY)
@@ -283,6 +305,19 @@ def _scale(
             numbers += [(name, value) for row in scaled[name] for value in row]
     changes |= scaled
     return next((fault for name, value in numbers if (fault := _fault(name, value))), None)
+
+
+def _contract_unit(
+    event: events.Fill | events.FillCorrection | events.Position, units: Mapping[str, Decimal]
+) -> Decimal:
+    """Return the factor of the size of a contract, which depends on the form of the contract."""
+    base, quote = (units.get(name, UNITY) for name in _PAIR)
+    if event.kind == "option" or event.contract_type in (None, "linear"):
+        return base
+    if event.contract_type == "inverse":
+        return quote
+    settle = quote if event.settle is None else units.get("settle", UNITY)
+    return EXACT.divide(EXACT.multiply(settle, base), quote)
 
 
 def _fault(name: str, value: Decimal) -> Refusal | None:

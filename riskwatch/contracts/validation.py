@@ -287,6 +287,9 @@ def check_not_negative(event: Event, *names: str) -> Refusal | None:
     return None
 
 
+_NO_SIZE: Final = ("one of `qty` and `contracts`", "to state a size")
+
+
 def _missing(name: str, why: str) -> Refusal:
     return refuse(RejectReason.FIELD_MISSING, f"{name} is required {why}")
 
@@ -298,9 +301,20 @@ def _execution(event: events.Fill | events.FillCorrection) -> Refusal | None:
     if event.fee is not None and event.fee_asset is None:
         return _missing("fee_asset", "where there is a fee")
     # This is the hot path: a loop over names is twice as slow as this direct check.
-    if event.qty > ZERO and event.price >= ZERO:
+    if event.contracts is None and event.qty > ZERO and event.price >= ZERO:
         return None
-    return check_positive(event, "qty") or check_not_negative(event, "price")
+    return _sizes(event) or check_not_negative(event, "price")
+
+
+def _sizes(event: events.Fill | events.FillCorrection) -> Refusal | None:
+    """Check that the size of an execution is stated, above zero."""
+    stated = event.qty is not events.NO_QTY
+    if event.contracts is None:
+        return check_positive(event, "qty") if stated else _missing(*_NO_SIZE)
+    if event.kind == "spot":
+        return refuse(RejectReason.FIELD_RANGE, "contracts are for a derivative, was kind spot")
+    refusal = check_positive(event, "contracts", "contract_size")
+    return refusal or (check_positive(event, "qty") if stated else None)
 
 
 def _fill(event: events.Fill) -> Refusal | None:
@@ -313,13 +327,16 @@ def _fill(event: events.Fill) -> Refusal | None:
 def _fill_correction(event: events.FillCorrection) -> Refusal | None:
     if event.fill_id is None and event.trade_id is None:
         return _missing("one of trade_id and fill_id", "to name the trade")
-    changes = event.amended_qty is not None or event.amended_price is not None
+    amended = (event.amended_qty, event.amended_price, event.amended_contracts)
+    changes = any(value is not None for value in amended)
     if changes != (event.status == "amend"):
         if not changes:
             return _missing("one of amended_qty and amended_price", "where status is amend")
+        if event.amended_contracts is not None and event.contracts is None:
+            return _missing("contracts", "where there are amended_contracts")
         detail = "amended_qty and amended_price are for status amend, was bust"
         return refuse(RejectReason.FIELD_RANGE, detail)
-    refusal = _execution(event) or check_positive(event, "amended_qty")
+    refusal = _execution(event) or check_positive(event, "amended_qty", "amended_contracts")
     return refusal or check_not_negative(event, "amended_price")
 
 
@@ -350,11 +367,28 @@ def _covers(event: events.Balance | events.Position) -> Refusal | None:
 def _position(event: events.Position) -> Refusal | None:
     # Of a flat position, or of one without a liquidation price, venues state a price of zero.
     prices = ("entry_price", "mark_price", "liquidation_price")
-    refusal = check_not_negative(event, *prices) or _covers(event)
-    wrong = {"long": event.qty < ZERO, "short": event.qty > ZERO}
-    if refusal is None and event.side is not None and wrong[event.side]:
+    refusal = check_not_negative(event, *prices) or _covers(event) or _contracts(event)
+    qty = event.qty
+    if refusal is not None or qty is None:
+        return refusal
+    wrong = {"long": qty < ZERO, "short": qty > ZERO}
+    if event.side is not None and wrong[event.side]:
         sign = ">= 0 of a long" if event.side == "long" else "<= 0 of a short"
-        return refuse(RejectReason.FIELD_RANGE, f"qty must be {sign} position, was {event.qty}")
+        return refuse(RejectReason.FIELD_RANGE, f"qty must be {sign} position, was {qty}")
+    return None
+
+
+def _contracts(event: events.Position) -> Refusal | None:
+    """Check what a position states of its contracts and greeks."""
+    if event.contracts is None and event.qty is None:
+        return _missing(*_NO_SIZE)
+    if event.hedged is not None and event.side is None:
+        return _missing("side", "where there is hedged")
+    if event.delta_convention is not None and event.delta is None:
+        return _missing("delta", "where there is a delta_convention")
+    refusal = check_positive(event, "contract_size") or check_not_negative(event, "iv")
+    if refusal is None and event.side is not None:
+        return check_not_negative(event, "contracts")
     return refusal
 
 

@@ -29,6 +29,9 @@ FillCause = Literal["trade", "liquidation", "adl", "delivery", "expiry", "bust"]
 HoldingKind = Literal["custody", "margin", "collateral_posted", "loan"]
 WalletType = Literal["spot", "funding", "margin", "derivatives", "earn", "unified"]
 PositionSide = Literal["long", "short"]
+PositionKind = Literal["perp", "future", "option"]
+ContractType = Literal["linear", "inverse", "quanto"]
+DeltaConvention = Literal["black_scholes", "premium_adjusted"]
 Coverage = Literal["account", "book"]
 TransferStatus = Literal["requested", "pending", "sent", "confirmed", "failed", "cancelled"]
 AdjustmentKind = Literal[
@@ -85,6 +88,8 @@ CommandAction = Literal[
 ]
 
 
+NO_QTY = Decimal(0)
+"""The quantity of a fill that states contracts instead."""
 UNALLOCATED = "unallocated"
 """The book of what no book claims; a snapshot without a book states it."""
 
@@ -136,6 +141,10 @@ class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
     `cause` says why the trade happened; without it nothing is known about that.
 
     `wallet` is the venue's own name of the wallet that it changes.
+
+    A derivative may state `contracts` in place of `qty`; an inverse contract and a quanto must.
+    `contract_size`, `contract_type` and `settle` are as in a :class:`Position`, and are known from
+    there if a position stated them. `position_side` is the leg that it changes in hedge mode.
     """
 
     counterparty: Name
@@ -144,7 +153,7 @@ class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
     base: Name
     quote: Name
     side: Side
-    qty: Decimal
+    qty: Decimal = NO_QTY
     price: Decimal
     kind: FillKind = "spot"
     instrument: Id | None = None
@@ -157,14 +166,20 @@ class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
     wallet: Name | None = None
     trade_id: Id | None = None
     cause: FillCause | None = None
+    contracts: Decimal | None = None
+    contract_size: Decimal | None = None
+    contract_type: ContractType | None = None
+    settle: Name | None = None
+    position_side: PositionSide | None = None
 
 
 class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_correction"):
     """A correction: the venue cancels a trade (`bust`) or changes it (`amend`).
 
     It names the trade by `trade_id`, or by `fill_id`, the `event_id` of its fill. It restates the
-    fill as it is in force; `amended_qty` and `amended_price` are what an amendment makes of it. A
-    correction of a trade that is not known, or that restates another one, moves nothing.
+    fill as it is in force; `amended_qty` (or `amended_contracts`) and `amended_price` are what an
+    amendment makes of it. A correction of a trade that is not known, or that restates another one,
+    moves nothing.
     """
 
     counterparty: Name
@@ -174,7 +189,7 @@ class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_corre
     base: Name
     quote: Name
     side: Side
-    qty: Decimal
+    qty: Decimal = NO_QTY
     price: Decimal
     kind: FillKind = "spot"
     instrument: Id | None = None
@@ -186,6 +201,12 @@ class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_corre
     status: Literal["bust", "amend"] = "bust"
     amended_qty: Decimal | None = None
     amended_price: Decimal | None = None
+    contracts: Decimal | None = None
+    contract_size: Decimal | None = None
+    contract_type: ContractType | None = None
+    settle: Name | None = None
+    position_side: PositionSide | None = None
+    amended_contracts: Decimal | None = None
 
 
 class Settlement(Event, frozen=True, kw_only=True, gc=False, tag="settlement"):
@@ -221,10 +242,21 @@ class Balance(Event, frozen=True, kw_only=True, gc=False, tag="balance"):
 
 
 class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
-    """A snapshot of one open derivative position; `qty` is signed, and zero closes it.
+    """A snapshot of one open derivative position; zero closes it.
 
-    In hedge mode, `side` tells the long position of an instrument from the short one. `wallet`,
-    `wallet_type`, `covers` and a missing book are as in a :class:`Balance`.
+    Its size is `qty`, signed, in units of `base`, or `contracts` of `contract_size` (1 if it is not
+    stated): of a linear contract and of an option in units of `base`, of an inverse one in units of
+    `quote`, of a quanto in units of `settle` per point of price. If both are stated they must
+    agree. With `side`, `contracts` has no sign; without it, below zero is short. `contract_type`
+    without a value is linear.
+
+    In hedge mode, `side` tells the long position of an instrument from the short one; with
+    `hedged` false it is no more than the sign of the one position. `unrealized_pnl` and
+    `option_value` are in units of `settle`, the coin that profits are paid in: if it is not stated,
+    the base of an inverse contract, else the quote. `delta` is in units of `base`, and all greeks
+    are of the whole position. A `delta` of the convention `premium_adjusted` leaves out the coins
+    that the option itself is worth. `wallet`, `wallet_type`, `covers` and a missing book are as in
+    a :class:`Balance`.
     """
 
     counterparty: Name
@@ -232,7 +264,7 @@ class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
     book: Name = UNALLOCATED
     base: Name
     quote: Name
-    qty: Decimal
+    qty: Decimal | None = None
     instrument: Id | None = None
     entry_price: Decimal | None = None
     mark_price: Decimal | None = None
@@ -241,6 +273,20 @@ class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
     wallet: Name | None = None
     wallet_type: WalletType | None = None
     covers: Coverage | None = None
+    contracts: Decimal | None = None
+    contract_size: Decimal | None = None
+    contract_type: ContractType | None = None
+    kind: PositionKind | None = None
+    settle: Name | None = None
+    hedged: bool | None = None
+    unrealized_pnl: Decimal | None = None
+    delta: Decimal | None = None
+    gamma: Decimal | None = None
+    vega: Decimal | None = None
+    theta: Decimal | None = None
+    iv: Decimal | None = None
+    option_value: Decimal | None = None
+    delta_convention: DeltaConvention | None = None
 
 
 class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):

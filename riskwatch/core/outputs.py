@@ -443,7 +443,12 @@ def position_place(account: str, wallet: str, side: str) -> str:
 class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
     """One open derivative position changed; a `qty` of zero closes the row. Notional in USD.
 
-    `wallet` and `side` are left out if they are not stated.
+    `qty` is the signed size: of an inverse contract in units of `quote`, of a quanto in units of
+    `settle` per point of price, else in units of `base`. `delta` is in units of `base`, `pnl` (the
+    profit that is not realised) in units of `settle`. `option_value_usd` is a claim if it is above
+    zero, and a debt below.
+
+    `wallet`, `side`, the terms of the contract, and what is not known of its worth are left out.
     `valued_by`, `priced_at` and `confirmed_at` are as in :class:`ExposureChanged`.
     """
 
@@ -465,6 +470,15 @@ class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
     valued_by: str | None = None
     priced_at: datetime | None = None
     confirmed_at: datetime | None = None
+    kind: str | msgspec.UnsetType = msgspec.UNSET
+    contract_type: str | msgspec.UnsetType = msgspec.UNSET
+    contract_size: Decimal | msgspec.UnsetType = msgspec.UNSET
+    settle: str | msgspec.UnsetType = msgspec.UNSET
+    delta: Decimal | msgspec.UnsetType = msgspec.UNSET
+    delta_usd: Decimal | msgspec.UnsetType = msgspec.UNSET
+    pnl: Decimal | msgspec.UnsetType = msgspec.UNSET
+    pnl_usd: Decimal | msgspec.UnsetType = msgspec.UNSET
+    option_value_usd: Decimal | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return ``book/counterparty/account/instrument/position``.

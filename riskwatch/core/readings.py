@@ -58,9 +58,33 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One open derivative position; `qty` signed, in units of `base`.
+    """One open derivative position.
 
-    `wallet` and `side` are empty if they are not stated; `confirmed` is as in a holding.
+    Attributes
+    ----------
+    qty : Decimal
+        Signed size: of an inverse contract in units of `quote`, of a quanto in units of `settle`
+        per point of price, of all others in units of `base` (:mod:`riskwatch.core.instruments`).
+    wallet, side : str
+        Empty if they are not stated.
+    confirmed : int
+        As in a holding.
+    kind : str
+        ``perp``, ``future`` or ``option``; empty if it is not stated.
+    form : str
+        ``linear``, ``inverse`` or ``quanto``; empty, which counts as linear, if it is not stated.
+    contract_size : Decimal or None
+        Size of one contract.
+    settle : str
+        Coin of profits; empty if it is not stated.
+    unrealized_pnl : Decimal or None
+        As the venue states it, in units of the settlement coin.
+    delta, gamma, vega, theta, iv, option_value : Decimal or None
+        As stated of the whole position: delta in units of `base`, the value in units of the
+        settlement coin.
+    delta_convention : str
+        ``premium_adjusted`` if `delta` leaves out what the value in coins adds; else
+        ``black_scholes`` or empty.
     """
 
     book: str
@@ -75,6 +99,18 @@ class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):
     wallet: str = ""
     side: str = ""
     confirmed: int = 0
+    kind: str = ""
+    form: str = ""
+    contract_size: Decimal | None = None
+    settle: str = ""
+    unrealized_pnl: Decimal | None = None
+    delta: Decimal | None = None
+    gamma: Decimal | None = None
+    vega: Decimal | None = None
+    theta: Decimal | None = None
+    iv: Decimal | None = None
+    option_value: Decimal | None = None
+    delta_convention: str = ""
 
 
 class FlowFeatures(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,7 @@ raises a data-quality issue that states what to add.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -110,6 +110,31 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     withdrawal_cap_usd_day: NotNegative | None = None
 
 
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change about one derivative of a venue.
+
+    Attributes
+    ----------
+    id : str
+        ``venue/instrument``, as events spell both.
+    kind : str
+        ``perp``, ``future`` or ``option``.
+    contract_type : str
+        ``linear``, ``inverse`` or ``quanto``.
+    contract_size : float or None
+        Size of one contract: of a linear contract and of an option in units of the base, of an
+        inverse one in units of the quote, of a quanto in units of `settle` per point of price.
+    settle : str
+        Coin that profits are paid in; empty: the base of an inverse contract, else the quote.
+    """
+
+    id: str
+    kind: Literal["perp", "future", "option"] = "perp"
+    contract_type: Literal["linear", "inverse", "quanto"] = "linear"
+    contract_size: Positive | None = None
+    settle: str = ""
+
+
 PRICING_KINDS: Final = ("exchange", "broker")
 """Kinds of parties whose prices count."""
 
@@ -127,6 +152,8 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
         Defaults for an unknown name.
     distinct : tuple of str, optional
         Names that look like others and are meant (:mod:`riskwatch.config.names`).
+    instruments : dict of str to Instrument, optional
+        Derivatives by ``venue/instrument``.
     """
 
     assets: dict[str, Asset]
@@ -135,6 +162,11 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     default_asset: Asset = Asset(id="?")
     default_party: Party = Party(id="?", kind="exchange")
     distinct: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    instruments: dict[str, Instrument] | msgspec.UnsetType = msgspec.UNSET
+
+    def instrument(self, venue: str, name: str) -> Instrument | None:
+        """Return what is listed of a derivative of a venue; ``None`` if it is not listed."""
+        return self.instruments.get(f"{venue}/{name}") if self.instruments else None
 
     def asset(self, name: str) -> Asset:
         """Return the asset `name`, or conservative defaults under that name."""

@@ -132,7 +132,7 @@ def _others(conn: Connection) -> Iterator[Output]:
 def _output(kind: type[Output], row: Any) -> Output:
     fields = {_RENAMED.get(name, name): value for name, value in row.items()}
     for field in msgspec.structs.fields(kind):
-        # What an output leaves out is an empty text in its table.
-        if field.default is msgspec.UNSET and not fields.get(field.name):
+        # What an output leaves out is an empty text or NULL in its table; zero is a number.
+        if field.default is msgspec.UNSET and fields.get(field.name) in (None, ""):
             fields[field.name] = msgspec.UNSET
     return kind(**{n: _ENUMS[n](v) if n in _ENUMS else v for n, v in fields.items()})

@@ -189,7 +189,7 @@ _ENUMS: Final = frozenset(
 
 
 # Of these an output may leave out what is not stated; the column is empty then.
-_OPTIONAL: Final = frozenset({"wallet", "side"})
+_OPTIONAL: Final = frozenset({"wallet", "side", "kind", "contract_type", "settle"})
 
 
 def _getter(table: Table) -> Callable[[Any], Row]:
@@ -198,7 +198,11 @@ def _getter(table: Table) -> Callable[[Any], Row]:
     get = attrgetter(*(f"{n}.value" if n in _ENUMS else n for n in names))
     if _OPTIONAL.isdisjoint(names):
         return get
-    return lambda output: tuple("" if value is UNSET else value for value in get(output))
+    empty = [None if c.nullable else "" for c in table.columns]
+    return lambda output: tuple(
+        nothing if value is UNSET else value
+        for value, nothing in zip(get(output), empty, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

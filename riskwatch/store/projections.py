@@ -137,6 +137,15 @@ POSITION: Final = Table(
     Column("valued_by", Text, nullable=True),
     Column("priced_at", UtcTime, nullable=True),
     Column("confirmed_at", UtcTime, nullable=True),
+    Column("kind", Text, nullable=False, server_default=""),
+    Column("contract_type", Text, nullable=False, server_default=""),
+    Column("contract_size", ExactDecimal, nullable=True),
+    Column("settle", Text, nullable=False, server_default=""),
+    Column("delta", ExactDecimal, nullable=True),
+    Column("delta_usd", ExactDecimal, nullable=True),
+    Column("pnl", ExactDecimal, nullable=True),
+    Column("pnl_usd", ExactDecimal, nullable=True),
+    Column("option_value_usd", ExactDecimal, nullable=True),
 )
 
 ASSET_VALUE: Final = Table(

@@ -206,7 +206,7 @@ def known_names(conn: Connection) -> dict[str, set[str]]:
 ResultRow = dict[str, Any]
 GROUPS: Final = ("counterparty", "issuer", "asset", "book")
 """Groupings of exposure."""
-_DOLLARS: Final = ("long_usd", "short_usd", "gross_usd", "net_usd")
+_DOLLARS: Final = ("long_usd", "short_usd", "gross_usd", "net_usd", "derivatives_usd")
 _RANKS: Final = {"HALT": 3, "REDUCE": 2, "WATCH": 1}
 _SHOWN: Final = 10
 
@@ -290,6 +290,22 @@ def exposures(conn: Connection, by: str) -> list[ResultRow]:
         if by == "issuer":
             row["additive"] = bool(row["additive"])
     rows.sort(key=lambda row: (-row["gross_usd"], *(str(row[key]) for key in keys)))
+    return rows
+
+
+def positions(conn: Connection) -> list[ResultRow]:
+    """Return the rows of the view ``position_now``, the largest notional first."""
+    names = [c.name for c in POSITION.columns if c.name != "output_id"]
+    view = table("position_now", *(column(name, POSITION.c[name].type) for name in names))
+    rows = [dict(row) for row in conn.execute(select(view)).mappings()]
+    keys = [c.name for c in POSITION.primary_key.columns]
+    rows.sort(
+        key=lambda row: (
+            row["notional_usd"] is not None,
+            -abs(row["notional_usd"] or ZERO),
+            *(row[key] for key in keys),
+        )
+    )
     return rows
 
 

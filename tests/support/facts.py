@@ -96,7 +96,7 @@ def balance(event_id: str, seconds: float, free: str, **fields: Any) -> Balance:
     return fact(Balance, event_id, seconds, free=free, **{"asset": "BTC", **fields})
 
 
-def position(event_id: str, seconds: float, qty: str, **fields: Any) -> Position:
+def position(event_id: str, seconds: float, qty: str, /, **fields: Any) -> Position:
     """Snapshot of a BTC/USD position in the instrument ``BTC-PERP``."""
     said = {"base": "BTC", "quote": "USD", "instrument": "BTC-PERP", "qty": qty}
     return fact(Position, event_id, seconds, **{**said, **fields})

@@ -136,7 +136,7 @@ def fold_positions(events: Iterable[Event]) -> dict[tuple[str, str, str, str], D
     with localcontext() as context:
         context.prec = 400
         for key, anchor in anchors.items():
-            total[key] += anchor.qty
+            total[key] += anchor.qty or Decimal(0)
         filled = _filled(facts)
         owners = {
             key[1:]: key for key in anchors

@@ -18,21 +18,28 @@ _DOLLARS: Final = "long_usd, short_usd, gross_usd, net_usd, unpriced_rows"
 EXPECTED: Final[dict[str, list[tuple[Any, ...]]]] = {
     f"SELECT counterparty, {_DOLLARS} FROM exposure_by_counterparty ORDER BY 1": [
         ("binance", 0, 0, 0, 0, 1),
-        ("kraken", 873, 194, 1067, 679, 0),
+        ("kraken", 873, 10194.25, 11067.25, -9321.25, 0),
     ],
     f"SELECT asset, {_DOLLARS} FROM exposure_by_asset ORDER BY 1": [
-        ("BTC", 0, 0, 0, 0, 0),
+        ("BTC", 0, 10000.25, 10000.25, -10000.25, 0),
         ("USDC", 873, 194, 1067, 679, 0),
         ("XYZ", 0, 0, 0, 0, 1),
     ],
     f"SELECT book, {_DOLLARS} FROM exposure_by_book ORDER BY 1": [
         ("arb", 0, 0, 0, 0, 0),
-        ("mm", 873, 194, 1067, 679, 1),
+        ("mm", 873, 10194.25, 11067.25, -9321.25, 1),
     ],
     f"SELECT party, level, via, share, {_DOLLARS} FROM exposure_by_issuer ORDER BY 1": [
         ("bny", "backing", "circle", 0.5, 436.5, 97, 533.5, 339.5, 0),
         ("circle", "direct", "circle", 1, 873, 194, 1067, 679, 0),
         ("svb", "backing", "circle", 0.1, 87.3, 19.4, 106.7, 67.9, 0),
+    ],
+    "SELECT counterparty, derivatives_usd FROM exposure_by_counterparty ORDER BY 1": [
+        ("binance", 0),
+        ("kraken", 10000.25),
+    ],
+    "SELECT instrument, qty, notional_usd, delta FROM position_now": [
+        ("BTC-PERP", "-0.5", "-10000.25", None),
     ],
     "SELECT COUNT(*) FROM exposure_by_issuer WHERE additive": [(0,)],
     "SELECT component, net_usd FROM exposure_now WHERE value_usd IS NOT NULL ORDER BY 1": [

@@ -25,6 +25,7 @@ from riskwatch.core.ledger.outputs import (
     fact_too_late,
     trade_conflict,
 )
+from riskwatch.core.ledger.sizes import sized
 from riskwatch.core.ledger.trades import (
     Amendment,
     TradeFacts,
@@ -71,6 +72,8 @@ def apply_correction(
     A correction of a trade that is not known is kept, moves nothing and is told; it counts once the
     trade is known. One that restates another trade than the known one is refused.
     """
+    if event.kind != "spot":
+        event = sized(parameters, party, event)
     known = _known_trade(party, event)
     if event.wallet is None and known.fill is not None and known.fill.wallet:
         event = replace(event, wallet=known.fill.wallet)

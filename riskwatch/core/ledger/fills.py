@@ -38,6 +38,7 @@ from riskwatch.core.ledger.party import (
     Route,
     heard_key,
 )
+from riskwatch.core.ledger.sizes import contract_terms, group_amounts, note_terms, sized
 from riskwatch.core.ledger.trades import (
     TradeEffect,
     TradeFill,
@@ -67,6 +68,8 @@ def apply_fill(
 
     `is_new` says that no report or correction of the trade is known.
     """
+    if event.kind != "spot" and not is_new:
+        event = sized(parameters, party, event)
     if not is_new and (event.trade_id is not None or party.awaiting):
         return _apply_report(parameters, party, event, us)
     reference = event.reference_price
@@ -101,7 +104,7 @@ def apply_fill(
     base_holding.apply(us, qty, reach, most)
     quote_holding.apply(us, cost, reach, most)
     if reference and price:
-        _record_slippage(parameters, party, event, float(reference))
+        _record_slippage(parameters, party, event, float(reference), (quote, _notional(event)))
     log = executions.log
     out = []
     if event.source != log.source or event.cause is not None or not price:
@@ -119,12 +122,19 @@ def _apply_tracked(
         _track(parameters, party, event, us)
     else:
         fill = trade_fill(event)
+        terms = contract_terms(parameters, party, event, fill.instrument)
         place = (event.book, fill.wallet)
         _change(parameters, party, event, TradeEffect(), _derivative_effect(fill), place)
-    market = (event.book, event.account, event.base, event.quote, event.side, spot)
-    party.recent.add(us, market, event.qty, _multiply(event.qty, event.price))
+        note_terms(party, event, terms, fill.instrument)
+    quote, amount, turnover = event.quote, event.qty, _multiply(event.qty, event.price)
+    if not spot:
+        quote, amount, turnover = group_amounts(event, terms)
+    market = (event.book, event.account, event.base, quote, event.side, spot)
+    party.recent.add(us, market, amount, turnover)
     if event.reference_price and event.price:
-        _record_slippage(parameters, party, event, float(event.reference_price))
+        reference = float(event.reference_price)
+        notional = _notional(event) if spot else float(turnover)
+        _record_slippage(parameters, party, event, reference, (quote, notional))
     executions = party.account(event.account)
     out = _remarks(parameters, party, executions, event, us)
     executions.log.add(event)
@@ -349,11 +359,16 @@ def _route(
 
 
 def _record_slippage(
-    parameters: LedgerParameters, party: LedgerParty, event: Fill, reference: float
+    parameters: LedgerParameters,
+    party: LedgerParty,
+    event: Fill,
+    reference: float,
+    turnover: tuple[str, float],
 ) -> None:
     """Update the mean slippage by a fill; positive is worse for us than the reference price.
 
-    A fill that is heard late says nothing about the slippage of now.
+    `turnover` is an asset and an amount of it. A fill that is heard late says nothing about the
+    slippage of now.
     """
     if parameters.heard_late(event):
         return
@@ -361,12 +376,16 @@ def _record_slippage(
     if event.side == "sell":
         slip = -slip
     if len(party.slips) < MAX_SLIPS:
-        notional = float(event.qty) * float(event.price)
-        party.slips.append(FillSlippage(micros(event.ts), event.base, event.quote, notional, slip))
+        quote, notional = turnover
+        party.slips.append(FillSlippage(micros(event.ts), event.base, quote, notional, slip))
     mean = party.slippage_bp
     if mean is not None:
         slip = mean + parameters.config.slippage_weight * (slip - mean)
     party.slippage_bp = slip
+
+
+def _notional(event: Fill) -> float:
+    return float(event.qty) * float(event.price)
 
 
 def _derivative_effect(fill: TradeFill) -> TradeEffect:
@@ -482,7 +501,8 @@ def _change(
         pair = (event.base, event.quote)
         name = instrument_of(event)
         if lots:
-            party.admit_position((*place, "", name), pair, us, parameters.config)
+            leg = event.position_side or ""
+            party.admit_position((*place, leg, name), pair, us, parameters.config)
     party.touch(us)
     reach = party.wm - parameters.late_us
     for asset, at, amount in coins:
@@ -490,7 +510,7 @@ def _change(
         holding.apply(at, amount, reach, parameters.most)
     if not isinstance(event, Settlement):
         for _, at, amount in lots:
-            position = party.position((*place, "", name), pair)
+            position = party.position((*place, event.position_side or "", name), pair)
             position.apply(at, amount, reach, parameters.most)
 
 

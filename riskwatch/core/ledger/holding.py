@@ -108,13 +108,28 @@ class LedgerHoldingRow(msgspec.Struct, array_like=True):
 
 
 class PositionTerms(msgspec.Struct, array_like=True):
-    """The market of a position, and its prices as the venue states them."""
+    """The market of a position, and what the venue states of it.
+
+    The fields are those of :class:`riskwatch.core.readings.OpenPosition`.
+    """
 
     base: str
     quote: str
     entry_price: Decimal | None = None
     mark_price: Decimal | None = None
     liquidation_price: Decimal | None = None
+    kind: str = ""
+    form: str = ""
+    contract_size: Decimal | None = None
+    settle: str = ""
+    unrealized_pnl: Decimal | None = None
+    delta: Decimal | None = None
+    gamma: Decimal | None = None
+    vega: Decimal | None = None
+    theta: Decimal | None = None
+    iv: Decimal | None = None
+    option_value: Decimal | None = None
+    delta_convention: str = ""
 
 
 class LedgerHolding:

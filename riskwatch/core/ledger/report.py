@@ -24,7 +24,8 @@ from riskwatch.core.money import EXACT, canonical, quantise
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
 
 if TYPE_CHECKING:
-    from riskwatch.core.ledger.holding import LedgerHolding, ReportedAmount
+    from riskwatch.core.ledger.holding import LedgerHolding, PositionTerms, ReportedAmount
+    from riskwatch.core.ledger.party import PositionKey
     from riskwatch.core.ledger.state import LedgerState
 
 REFUSED_CLEAR: Final = 15 * MINUTE
@@ -191,25 +192,8 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     positions = []
     for where in sorted(party.positions):
         holding = party.positions[where]
-        extra = holding.extra
-        book, account, wallet, side, instrument = where
-        if extra is not None and (holding.line.amount or holding.line.shown):
-            positions.append(
-                OpenPosition(
-                    book,
-                    account,
-                    instrument,
-                    extra.base,
-                    extra.quote,
-                    canonical(holding.line.amount),
-                    extra.entry_price,
-                    extra.mark_price,
-                    extra.liquidation_price,
-                    wallet,
-                    side,
-                    max(0, holding.snap_us),
-                )
-            )
+        if holding.extra is not None and (holding.line.amount or holding.line.shown):
+            positions.append(_open_position(where, holding, holding.extra))
             _show(party, holding.line)
     if party.flow.expire(us):
         party.dirty[party.flow.key] = party.flow
@@ -225,6 +209,44 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     orders = party.resting.groups() if known else None
     return CounterpartyReading(
         us, party.name, holdings, positions, flow, slips, fills, missed, orders, legs, adjustments
+    )
+
+
+def _open_position(
+    where: PositionKey, holding: LedgerHolding, extra: PositionTerms
+) -> OpenPosition:
+    """Return a position as it is reported.
+
+    Greeks are of the size that the venue stated. After a fill they are unknown until the next
+    statement.
+    """
+    book, account, wallet, side, instrument = where
+    is_stated = holding.snap is not None and holding.line.amount == holding.stated
+    return OpenPosition(
+        book,
+        account,
+        instrument,
+        extra.base,
+        extra.quote,
+        canonical(holding.line.amount),
+        extra.entry_price,
+        extra.mark_price,
+        extra.liquidation_price,
+        wallet,
+        side,
+        max(0, holding.snap_us),
+        extra.kind,
+        extra.form,
+        extra.contract_size,
+        extra.settle,
+        extra.unrealized_pnl,
+        extra.delta if is_stated else None,
+        extra.gamma if is_stated else None,
+        extra.vega if is_stated else None,
+        extra.theta if is_stated else None,
+        extra.iv,
+        extra.option_value,
+        extra.delta_convention,
     )
 
 

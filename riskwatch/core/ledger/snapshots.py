@@ -21,6 +21,7 @@ from riskwatch.core.ledger.outputs import (
     limit_reached,
 )
 from riskwatch.core.ledger.party import LedgerParty, LoanRow, add_balance_components
+from riskwatch.core.ledger.sizes import contract_terms, position_size
 from riskwatch.core.ledger.statements import check_exact, is_superseded, state, states_whole
 from riskwatch.core.money import ZERO, add, sub
 
@@ -121,15 +122,18 @@ def apply_position(
     pair = (event.base, event.quote)
     wallet = event.wallet or event.wallet_type or ""
     name = event.instrument or f"{event.base}/{event.quote}"
-    key = (event.book, event.account, wallet, event.side or "", name)
+    terms = contract_terms(parameters, party, event, name)
+    size = position_size(event, terms)
+    side = "" if event.hedged is False else event.side or ""
+    key = (event.book, event.account, wallet, side, name)
     snap = _snapshot_key(event, us)
     party.admit_position(key, pair, us, parameters.config)
     covers = _coverage(parameters, event)
     known, peers = party.positions.get(key), party.position_peers(key)
-    slot = (wallet, event.side or "")
+    slot = (wallet, side)
     is_newer = not is_superseded(slot, peers, snap, covers) and _supersedes(known, snap)
     if known is not None and not event.side:
-        _check_legs(known, event, snap)
+        _check_legs(known, name, size, snap)
     if is_newer and states_whole(known, peers, slot, covers):
         check_exact(known, peers, snap, slot)
     party.touch(us)
@@ -137,24 +141,36 @@ def apply_position(
         return []
     holding = party.position(key, pair)
     holding.wallet_type = event.wallet_type or ""
-    state(holding, party.position_peers(key), snap, event.qty, covers)
+    state(holding, party.position_peers(key), snap, size, covers)
     holding.extra = PositionTerms(
         *pair,
         event.entry_price or None,  # a price of zero is none
         event.mark_price or None,
         event.liquidation_price or None,
+        kind=terms.kind,
+        form=terms.form,
+        contract_size=terms.contract_size,
+        settle=terms.settle,
+        unrealized_pnl=event.unrealized_pnl,
+        delta=event.delta,
+        gamma=event.gamma,
+        vega=event.vega,
+        theta=event.theta,
+        iv=event.iv,
+        option_value=event.option_value,
+        delta_convention=event.delta_convention or "",
     )
     return []
 
 
-def _check_legs(known: LedgerHolding, event: Position, snap: SnapshotKey) -> None:
+def _check_legs(known: LedgerHolding, name: str, size: Decimal, snap: SnapshotKey) -> None:
     """Refuse the second of two opposite positions at one time that do not say their sides."""
     last = known.snap
     if last is None or last[:2] != snap[:2] or last[2] == snap[2]:
         return
-    if known.stated and event.qty and (known.stated < ZERO) != (event.qty < ZERO):
+    if known.stated and size and (known.stated < ZERO) != (size < ZERO):
         raise fact_conflict(
-            f"instrument={event.instrument} qty={event.qty} was={known.stated} at the same time: "
+            f"instrument={name} qty={size} was={known.stated} at the same time: "
             "two positions of one instrument need a side"
         )
 

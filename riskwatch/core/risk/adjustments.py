@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import DAY, moment
 from riskwatch.core.enums import Cause, QualityIssue, State
+from riskwatch.core.instruments import value_position
 from riskwatch.core.money import MAX_USD, quantise, saturated
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 from riskwatch.core.risk.decision import alert_raised, alert_resolved
 from riskwatch.core.risk.explanation import ExposureAtStake
-from riskwatch.core.risk.exposure import price_of, value_of
+from riskwatch.core.risk.exposure import basis_of, price_of, value_of
 from riskwatch.core.risk.legs import AdjustmentBound, AdjustmentDay, AdjustmentsConfig
 from riskwatch.core.scopes import COUNTERPARTY
 
@@ -149,9 +150,9 @@ def _allowed(
     notional = 0.0
     for position in row.positions:
         named = "" in instruments or position.instrument in instruments
-        price = price_of(position.base, state)
-        if position.account == account and named and price is not None:
-            notional += abs(value_of(position.qty, price))
+        if position.account == account and named:
+            worth = value_position(position, lambda a: price_of(a, state), basis_of(row, position))
+            notional += abs(worth.notional_usd or 0.0)
     held = 0.0
     for holding in row.holdings:
         price = price_of(holding.asset, state)

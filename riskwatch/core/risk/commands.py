@@ -14,6 +14,7 @@ from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import RejectReason, Restriction, State
 from riskwatch.core.events import identity
+from riskwatch.core.instruments import value_position
 from riskwatch.core.money import MAX_USD, usd
 from riskwatch.core.names import IDENTITY, canonical_scope
 from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected, Origin
@@ -28,7 +29,7 @@ from riskwatch.core.risk.decision import (
     resolve_alerts,
 )
 from riskwatch.core.risk.drills import commanded_drill
-from riskwatch.core.risk.exposure import price_of, value_of
+from riskwatch.core.risk.exposure import basis_of, price_of, value_of
 from riskwatch.core.risk.gate import (
     LOOSENING,
     AuthorizedCommand,
@@ -322,8 +323,9 @@ def halt_reach(state: RiskState, reference: Reference, scope: str) -> str:
                 values.append(None if price is None else abs(value_of(h.amount, price)))
         for p in row.positions:
             if p.qty and is_about(at, members, name, p.book, p.account, p.base):
-                price = price_of(p.base, state)
-                values.append(None if price is None else abs(value_of(p.qty, price)))
+                worth = value_position(p, lambda a: price_of(a, state), basis_of(row, p))
+                exposure = worth.exposure_usd
+                values.append(None if exposure is None else abs(exposure))
     if values:
         total = min(sum(value for value in values if value is not None), MAX_USD)
         text = f"{len(values)} holdings and positions worth {total:,.2f} USD"

@@ -128,14 +128,14 @@ class CreditAssessor:
             if party != name:
                 continue
             daily, _, _ = self._market(state, asset)
-            moving = held.gross + held.derivatives
+            moving = held.gross
             accrual += moving * daily * 1e-4 * sqrt(days) * self.config.stress_sd
             exit_cost += self.close(state, asset, held.derivatives)
         if self.is_gated(state, name):
             # Holdings that cannot be withdrawn can only be sold as a claim, at its recovery value.
             exit_cost += claim * lgd
         # The accrual is capped at the holdings and positions, so that the EAD stays finite.
-        ead = claim + min(accrual, sums.gross + sums.derivatives)
+        ead = claim + min(accrual, sums.gross)
         return CreditAssessment(sums.gross, sums.net, ead, pd, lgd, exit_cost, claim, horizon)
 
     def issuer(self, state: RiskState, name: str, exposures: Exposures) -> CreditAssessment:
@@ -183,7 +183,7 @@ class CreditAssessor:
 
     def exit_cost(self, state: RiskState, asset: str, exposures: Exposures) -> float:
         """Return the cost of selling all our holdings of an asset, USD."""
-        return self.close(state, asset, exposures.asset.get(asset, _NOTHING).gross)
+        return self.close(state, asset, exposures.asset.get(asset, _NOTHING).holdings)
 
     def close(self, state: RiskState, asset: str, value: float) -> float:
         """Return the cost of selling `value` USD of an asset, by the learned quantile, USD."""

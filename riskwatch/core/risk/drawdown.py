@@ -23,7 +23,12 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import SECOND
 from riskwatch.core.money import EXACT, ZERO, quantise, saturated, usd
 from riskwatch.core.outputs import DrawdownMeasured, HighWaterMarkSet, Origin
-from riskwatch.core.risk.exposure import BORROWED_COMPONENT, OPEN_ORDER_COMPONENT, price_of
+from riskwatch.core.risk.exposure import (
+    BORROWED_COMPONENT,
+    OPEN_ORDER_COMPONENT,
+    base_delta,
+    price_of,
+)
 from riskwatch.core.risk.features import is_live
 from riskwatch.core.risk.state import EquityRow, HeldQuantity
 from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE, MIN_COVERAGE
@@ -205,7 +210,7 @@ def _lots(state: RiskState) -> dict[str, HeldQuantity]:
             _add(sums, h.asset, amount, amount, unsure=unsure)
         for p in row.positions:
             if p.qty:
-                _add(sums, p.base, ZERO, p.qty, unsure=name in failed)
+                _add(sums, p.base, ZERO, base_delta(state, row, p), unsure=name in failed)
     return {asset: HeldQuantity(*(float(x) for x in sums[asset])) for asset in sorted(sums)}
 
 

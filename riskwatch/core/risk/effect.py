@@ -31,6 +31,7 @@ from riskwatch.core.risk.explanation import ExposureAtStake
 from riskwatch.core.risk.exposure import (
     BORROWED_COMPONENT,
     OPEN_ORDER_COMPONENT,
+    base_delta,
     price_of,
     value_of,
 )
@@ -122,14 +123,14 @@ def region_of(at: Scope) -> Region:
     return Region(None, at.name if at.kind == BOOK else None, None)
 
 
-def _amounts(row: PartyRow) -> Iterator[tuple[str, str, str, Decimal]]:
+def _amounts(state: RiskState, row: PartyRow) -> Iterator[tuple[str, str, str, Decimal]]:
     """Yield asset, book, account and signed amount of each holding and position of a party."""
     for h in row.holdings:
         if h.component != OPEN_ORDER_COMPONENT:
             owed = h.component == BORROWED_COMPONENT
             yield h.asset, h.book, h.account, h.amount.copy_negate() if owed else h.amount
     for p in row.positions:
-        yield p.base, p.book, p.account, p.qty
+        yield p.base, p.book, p.account, base_delta(state, row, p)
 
 
 class HeldAmounts:
@@ -151,7 +152,7 @@ class HeldAmounts:
         if rows is None:
             rows = self._rows = {}
             for name in sorted(self._state.parties):
-                for each, book, account, amount in _amounts(self._state.parties[name]):
+                for each, book, account, amount in _amounts(self._state, self._state.parties[name]):
                     rows.setdefault(each, []).append((name, book, account, amount))
         total = ZERO
         for party, book, account, amount in rows.get(asset, ()):

@@ -20,7 +20,7 @@ from riskwatch.core.risk.decision import ScopeEvaluator
 from riskwatch.core.risk.drawdown import DrawdownMeter, drawdown_features
 from riskwatch.core.risk.effect import EffectMonitor, queue_groups
 from riskwatch.core.risk.explanation import EvaluationContext
-from riskwatch.core.risk.exposure import READING_MAX_AGE, price_of
+from riskwatch.core.risk.exposure import READING_MAX_AGE, anchor_marks, price_of
 from riskwatch.core.risk.features import (
     Features,
     asset_features,
@@ -412,6 +412,7 @@ class Evaluator:
         out += track_transfers(state, tick.us, self.config.transit, due=tick.due)
         if meta.holdings or tick.due:
             refresh_marks(state, self.reference)
+            anchor_marks(state)
         out += self._exposures(state, tick)
         limit_features = self._limits(state, tick, out)
         out += self.drawdown_meter.update(state, tick)

@@ -9,21 +9,24 @@ unknown, and at least that large: it breaches limits, and no short exposure is n
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.money import MAX_USD, saturated
+from riskwatch.core.instruments import INVERSE, OPTION, SIZED_BY_CONTRACTS, value_position
+from riskwatch.core.money import MAX_USD, canonical, quantise, saturated
+from riskwatch.core.outputs import position_place
 from riskwatch.core.risk.claims import UNOPENED, claims_of
 from riskwatch.core.risk.state import Valuation
 from riskwatch.core.scopes import ASSET, BANK, COUNTERPARTY, GROUP, ISSUER, kind_of_scope, parse
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
+    from riskwatch.core.instruments import PositionValue
+    from riskwatch.core.readings import OpenPosition
     from riskwatch.core.reference import Reference
-    from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.risk.state import PartyRow, RiskState
 
 _K = TypeVar("_K")
 
@@ -32,6 +35,8 @@ READING_MAX_AGE: Final = 15 * MINUTE
 _PAR: Final = Valuation(1.0, "price", 0)
 PRICED_SD_BP: Final = 2_000.0
 """A value with a larger standard deviation does not count as a price, bp."""
+MAX_BASIS: Final = 1.25
+"""Largest price of a contract divided by the price of its base that counts as a basis."""
 BORROWED_COMPONENT: Final = "borrowed"
 OPEN_ORDER_COMPONENT: Final = "open_order"
 
@@ -46,28 +51,41 @@ class ExposureSums(msgspec.Struct, gc=False):
     orders : float
         Value that open orders could still add, USD.
     derivatives : float
-        Sum of the absolute notionals of open positions, USD.
+        Sum of the absolute notionals of open positions, USD; of options that of the deltas.
+    delta : float
+        Sum of the signed deltas of open positions, USD.
     """
 
     long: float = 0.0
     short: float = 0.0
     orders: float = 0.0
     derivatives: float = 0.0
+    delta: float = 0.0
 
     @property
-    def gross(self) -> float:
-        """Sum of absolute exposures, USD; limits apply to it."""
+    def holdings(self) -> float:
+        """Sum of the absolute values of holdings, without derivatives, USD."""
         return min(self.long + self.short, MAX_USD)
 
     @property
+    def gross(self) -> float:
+        """Sum of absolute exposures, derivatives included, USD; limits apply to it."""
+        return min(self.long + self.short + self.derivatives, MAX_USD)
+
+    @property
     def net(self) -> float:
-        """Long minus short, USD; it does not state that netting is legally enforceable."""
+        """Long minus short holdings, USD; it does not state that netting is enforceable."""
         return self.long if self.long >= MAX_USD else self.long - self.short
+
+    @property
+    def net_delta(self) -> float:
+        """Holdings long minus short, and the deltas of positions, USD."""
+        return self.long if self.long >= MAX_USD else saturated(self.net + self.delta)
 
     @property
     def ours(self) -> float:
         """Our exposure at stake: holdings, open orders and open positions, USD."""
-        return min(self.gross + self.orders + self.derivatives, MAX_USD)
+        return min(self.gross + self.orders, MAX_USD)
 
     @property
     def is_saturated(self) -> bool:
@@ -83,6 +101,13 @@ class ExposureSums(msgspec.Struct, gc=False):
         else:
             self.long += abs(value)
 
+    def add_position(self, worth: PositionValue) -> None:
+        """Add a position; one that nothing values adds nothing."""
+        exposure = worth.exposure_usd
+        if exposure is not None:
+            self.derivatives += abs(exposure)
+            self.delta += exposure if worth.delta_usd is None else worth.delta_usd
+
     def merge(self, other: ExposureSums, share: float = 1.0) -> None:
         """Add a share of other sums."""
         if other.is_saturated:
@@ -91,6 +116,7 @@ class ExposureSums(msgspec.Struct, gc=False):
         self.short += other.short * share
         self.orders += other.orders * share
         self.derivatives += other.derivatives * share
+        self.delta += other.delta * share
         self.saturate()
 
     def saturate(self) -> None:
@@ -100,6 +126,7 @@ class ExposureSums(msgspec.Struct, gc=False):
             self.short = saturated(self.short)
             self.orders = saturated(self.orders)
             self.derivatives = saturated(self.derivatives)
+            self.delta = saturated(self.delta)
 
 
 class Exposures(msgspec.Struct, gc=False):
@@ -173,13 +200,11 @@ def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
             if price is not None and holding.amount and holding.basis != UNOPENED:
                 _at(books, holding.book).add(holding.component, value_of(holding.amount, price))
         for position in row.positions:
-            price = prices.get(position.base)
-            if price is None or not position.qty:
-                continue
-            notional = abs(value_of(position.qty, price))
-            _at(cells, (name, position.base)).derivatives += notional
-            _at(claims, (name, position.account)).derivatives += notional
-            _at(books, position.book).derivatives += notional
+            worth = value_position(position, prices.get, basis_of(row, position))
+            if position.qty and worth.exposure_usd is not None:
+                _at(cells, (name, position.base)).add_position(worth)
+                _at(claims, (name, position.account)).add_position(worth)
+                _at(books, position.book).add_position(worth)
     for sums in (*cells.values(), *claims.values(), *books.values()):
         sums.saturate()
     out = Exposures(
@@ -196,6 +221,64 @@ def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
     for (party, asset), sums in sorted(cells.items()):
         _gather(out, party, asset, sums, reference)
     return out
+
+
+def position_key(position: OpenPosition) -> str:
+    """Return ``book/account/instrument`` of a position, with wallet and side if it states them."""
+    place = position_place(position.account, position.wallet, position.side)
+    return f"{position.book}/{place}/{position.instrument}"
+
+
+def basis_of(row: PartyRow, position: OpenPosition) -> float:
+    """Return the price of a contract divided by that of its base, at the last stated mark."""
+    found = row.bases.get(position_key(position))
+    return 1.0 if found is None else found[1]
+
+
+def base_delta(state: RiskState, row: PartyRow, position: OpenPosition) -> Decimal:
+    """Return the delta of a position in units of its base.
+
+    It is exact where the size is an amount of the base. The whole size counts of an option whose
+    delta is not known.
+    """
+    is_option = position.kind == OPTION
+    if not is_option and position.form not in SIZED_BY_CONTRACTS:
+        return position.qty
+    worth = value_position(position, lambda a: price_of(a, state), basis_of(row, position))
+    if worth.delta is not None:
+        return canonical(Decimal(f"{saturated(worth.delta):.8f}"))
+    if position.form == INVERSE and not is_option and position.entry_price:
+        return canonical(Decimal(f"{float(position.qty) / float(position.entry_price):.8f}"))
+    return position.qty
+
+
+def anchor_marks(state: RiskState) -> None:
+    """Compare each newly stated mark of a position with the price of its base.
+
+    Until the next statement the contract moves with its base. A mark that is far from the price is
+    no basis: it is implausible.
+    """
+    for name in sorted(state.parties):
+        row = state.parties[name]
+        if not row.positions and not row.bases:
+            continue
+        found: dict[str, tuple[int, float]] = {}
+        for position in row.positions:
+            key = position_key(position)
+            known = row.bases.get(key)
+            if position.mark_price is None or not position.qty:
+                continue
+            if known is not None and known[0] == position.confirmed:
+                found[key] = known
+                continue
+            price, quote = price_of(position.base, state), price_of(position.quote, state)
+            if price and quote:
+                basis = quantise(float(position.mark_price) * quote / price, 9)
+                near = 1.0 / MAX_BASIS <= basis <= MAX_BASIS
+                found[key] = (position.confirmed, basis if near else 1.0)
+        if found != row.bases:
+            row.bases = found
+            state.mark(f"party/{name}")
 
 
 def _gather(

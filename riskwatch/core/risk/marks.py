@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import MINUTE, micros
 from riskwatch.core.money import saturated
-from riskwatch.core.risk.exposure import bound_scopes, price_of, value_of
+from riskwatch.core.risk.exposure import base_delta, bound_scopes, price_of, value_of
 from riskwatch.core.risk.state import MarkRow, Valuation
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM
 
@@ -171,7 +171,7 @@ def unsure_usd(state: RiskState) -> float:
         row = state.parties[name]
         for asset, amount in (
             *((h.asset, h.amount) for h in row.holdings),
-            *((p.base, p.qty) for p in row.positions),
+            *((p.base, base_delta(state, row, p)) for p in row.positions),
         ):
             if asset in marks and _is_unpriced(state, asset):
                 total += abs(value_of(amount, marks[asset]))

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from riskwatch.core.clock import MINUTE, SECOND, micros, moment
 from riskwatch.core.enums import Cause, Quality, QualityIssue
 from riskwatch.core.events import identity
-from riskwatch.core.money import EXACT, MAX_USD, canonical, mul, quantise, usd
+from riskwatch.core.instruments import OPTION, SIZED_BY_CONTRACTS, value_position
+from riskwatch.core.money import EXACT, MAX_USD, canonical, mul, quantise, saturated, usd
 from riskwatch.core.outputs import (
     AssetValued,
     CounterpartyAssessed,
@@ -27,21 +28,29 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.readings import Holding
 from riskwatch.core.risk.claims import PENDING, UNCLEAR, UNOPENED
-from riskwatch.core.risk.exposure import price_of, valuation_of
+from riskwatch.core.risk.exposure import (
+    basis_of,
+    position_key,
+    price_of,
+    valuation_of,
+    value_of,
+)
 from riskwatch.core.risk.marks import is_unrecognised
-from riskwatch.core.risk.state import LastReported, LimitRow
+from riskwatch.core.risk.state import LastReported, LimitRow, Valuation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from riskwatch.core.events import Credit, LegalEntity, NettingSet
+    from riskwatch.core.instruments import PositionValue
+    from riskwatch.core.readings import OpenPosition
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.credit_loss import CreditAssessment
     from riskwatch.core.risk.exposure import Exposures
     from riskwatch.core.risk.limits import LimitUsage
     from riskwatch.core.risk.scorer import ModelScore
-    from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState, Valuation
+    from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
 
 ReportOutput = (
     ExposureChanged
@@ -136,9 +145,8 @@ def _positions_changed(
     state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
 ) -> Iterator[PositionChanged]:
     for p in row.positions:
-        place = position_place(p.account, p.wallet, p.side)
-        key = f"{p.book}/{place}/{p.instrument}"
-        found = valuation_of(p.base, state, us)
+        key, place = position_key(p), position_place(p.account, p.wallet, p.side)
+        found = _priced(state, p, us)
         by = "" if found is None else found.by
         found = _steady(found, row.positions_shown.get(key), p.qty, by)
         price = None if found is None else found.price
@@ -149,6 +157,7 @@ def _positions_changed(
         if not p.qty:
             del row.positions_shown[key]
         full = f"{p.book}/{name}/{place}/{p.instrument}/position"
+        value = value_position(p, _prices_of(state, p.base, price), basis_of(row, p))
         yield PositionChanged(
             **Origin.tick(us).stamp(PositionChanged, full),
             book=p.book,
@@ -161,13 +170,57 @@ def _positions_changed(
             entry_price=p.entry_price,
             mark_price=p.mark_price,
             liquidation_price=p.liquidation_price,
-            notional_usd=None if price is None else _cents(mul(p.qty, _price(price))),
+            notional_usd=_notional(p, value, price),
             wallet=p.wallet or msgspec.UNSET,
             side=p.side or msgspec.UNSET,
             valued_by=by or None,
             priced_at=moment(found.us) if found is not None and found.us else None,
             confirmed_at=moment(p.confirmed) if p.confirmed else None,
+            kind=p.kind or msgspec.UNSET,
+            contract_type=p.form or msgspec.UNSET,
+            contract_size=msgspec.UNSET if p.contract_size is None else p.contract_size,
+            settle=value.settle if p.form or p.settle else msgspec.UNSET,
+            delta=_amount(value.delta),
+            delta_usd=_known(_dollars(value.delta_usd)),
+            pnl=_amount(value.pnl),
+            pnl_usd=_known(_dollars(value.pnl_usd)),
+            option_value_usd=usd(value.option_usd) if value.is_option else msgspec.UNSET,
         )
+
+
+def _priced(state: RiskState, p: OpenPosition, us: int) -> Valuation | None:
+    """Return the price of the base of a position, or its own mark if nothing prices the base."""
+    found, quote = valuation_of(p.base, state, us), price_of(p.quote, state)
+    if found is None and p.mark_price is not None and quote is not None:
+        return Valuation(value_of(p.mark_price, quote), "mark", p.confirmed)
+    return found
+
+
+def _prices_of(state: RiskState, base: str, price: float | None) -> Callable[[str], float | None]:
+    """Return the prices of assets, the base at the price that is reported."""
+    return lambda asset: price if asset == base else price_of(asset, state)
+
+
+def _notional(p: OpenPosition, value: PositionValue, price: float | None) -> Decimal | None:
+    """Return the notional in USD, exact in the price where the size is an amount of the base."""
+    if p.form in SIZED_BY_CONTRACTS and p.kind != OPTION:
+        return _dollars(value.notional_usd)
+    return None if price is None else _cents(mul(p.qty, _price(price)))
+
+
+def _dollars(x: float | None) -> Decimal | None:
+    return None if x is None else usd(x)
+
+
+def _known(x: Decimal | None) -> Decimal | msgspec.UnsetType:
+    return msgspec.UNSET if x is None else x
+
+
+def _amount(x: float | None) -> Decimal | msgspec.UnsetType:
+    """Return an amount of a coin that follows from estimated prices, to eight digits."""
+    if x is None:
+        return msgspec.UNSET
+    return canonical(Decimal(f"{saturated(x):.8f}"))
 
 
 def _steady(

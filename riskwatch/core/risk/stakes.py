@@ -222,7 +222,7 @@ class StakesCalculator:
         pd, lgd, _ = self.assessor.loss_rate(state, venue)
         sums = exposures.cells.get((venue, asset), _NOTHING)
         return ExposureAtStake(
-            sums.ours, sums.long * pd * lgd, self.assessor.close(state, asset, sums.gross)
+            sums.ours, sums.long * pd * lgd, self.assessor.close(state, asset, sums.holdings)
         )
 
     def book(self, state: RiskState, tick: TickContext, kind: str, name: str) -> ExposureAtStake:

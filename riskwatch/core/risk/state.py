@@ -393,8 +393,9 @@ class PartyRow(msgspec.Struct):
     `in_transit` is what the ledger states as in transit; in `holdings` it is corrected by the links
     of transfers. `adjustments` wait for the next tick. `turnover` is by account (day since 1970,
     value of the fills of that day, and of the day before, USD).
-    `opened` is the time of the first reading of each account, microseconds; 0 if that was not
-    recorded.
+    `bases` is by position the time of the statement of its mark, microseconds, and the mark divided
+    by the price of the base. `opened` is the time of the first reading of each account,
+    microseconds; 0 if that was not recorded.
     """
 
     us: int
@@ -415,6 +416,7 @@ class PartyRow(msgspec.Struct):
     opened: dict[str, int] = {}
     adjustments: list[AccountAdjustment] = []
     turnover: dict[str, tuple[int, float, float]] = {}
+    bases: dict[str, tuple[int, float]] = {}
 
 
 class CreditItem(msgspec.Struct, array_like=True):

@@ -83,7 +83,7 @@ def test_bytes_that_are_no_message(raw: bytes, reason: R) -> None:
 # name of the golden message, fields to change, reason, a word of the detail
 BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
     # What msgspec finds: one row per message that it has for our types.
-    ("fill", {"qty": GONE}, R.FIELD_MISSING, "`qty`"),
+    ("fill", {"qty": GONE, "contracts": GONE}, R.FIELD_MISSING, "`qty`"),
     ("fill", {"qty": None}, R.FIELD_TYPE, "qty"),
     ("fill", {"base": 1}, R.FIELD_TYPE, "base"),
     ("fill", {"side": "up"}, R.FIELD_TYPE, "side"),
@@ -186,7 +186,7 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
     ("fill_correction", {"status": GONE}, R.FIELD_RANGE, "amended_qty"),
     (
         "fill_correction",
-        {"amended_qty": GONE, "amended_price": GONE},
+        {"amended_qty": GONE, "amended_price": GONE, "amended_contracts": GONE},
         R.FIELD_MISSING,
         "amended_qty",
     ),

@@ -174,6 +174,7 @@ def test_the_position_is_marked_and_orders_are_replaced_every_hour() -> None:
         assert position.mark_price is not None
         assert position.entry_price is not None
         moved = position.mark_price - position.entry_price
+        assert position.qty is not None
         assert balance.unrealized_pnl == position.qty * moved
     left: dict[str, Decimal] = {}
     for e in events:

@@ -83,7 +83,7 @@ def test_a_missing_or_empty_database_is_one_clear_line(tmp_path: Path, args: tup
 def test_exposure_shows_dollars_and_exact_quantities(filled: str) -> None:
     """It prints a table, or JSON with ``--json``."""
     shown = run(filled, "exposure").stdout
-    assert "1,067.00" in shown
+    assert "11,067.25" in shown
     assert "700 USDC" in shown
     assert "123,456,789,012,345,678,901,234.123456789012345678 XYZ" in shown
     rows = [json.loads(line) for line in run(filled, "exposure", "--json").stdout.splitlines()]

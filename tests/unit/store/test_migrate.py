@@ -33,6 +33,8 @@ VIEWS = {
     "exposure_by_counterparty",
     "exposure_by_issuer",
     "exposure_now",
+    "exposure_with_derivatives",
+    "position_now",
     "drawdown_now",
     "transfer_now",
     "killswitch_now",

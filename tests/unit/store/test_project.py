@@ -37,7 +37,8 @@ def test_a_row_holds_the_fields_of_its_output(engine: Engine, output: Output) ->
                 field: Any = getattr(
                     output, {"output_id": "id", "limit_id": "limit"}.get(name, name)
                 )
-                field = "" if field is UNSET else field
+                empty = None if target.table.c[name].nullable else ""
+                field = empty if field is UNSET else field
                 if name == "reasons":
                     field = [line.replace("\x00", "\ufffd") for line in field]
                 assert stored == field, name
