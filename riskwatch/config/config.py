@@ -33,7 +33,7 @@ from riskwatch.core.events import Name
 from riskwatch.core.names import Alias, NamesConfig, NameTable, unit_fault
 from riskwatch.core.operators import Operator, Operators
 from riskwatch.core.policy import Policy
-from riskwatch.core.reference import Asset, Limit, LimitsConfig, Party, Reference
+from riskwatch.core.reference import Asset, Instrument, Limit, LimitsConfig, Party, Reference
 from riskwatch.core.risk.config import Ask, DrillPlan
 from riskwatch.core.risk.drills import WEEKDAYS
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
@@ -149,6 +149,8 @@ def check_release(value: str) -> str | None:
 REFERENCE_CHECKS: Final[Checks] = {
     (Asset, "id"): check_name,
     (Asset, "collateral"): one_of("fiat", "crypto", "algorithmic", "none"),
+    (Instrument, "kind"): one_of("perp", "future", "option"),
+    (Instrument, "contract_type"): one_of("linear", "inverse", "quanto"),
     (Party, "id"): check_name,
     (Party, "kind"): one_of("exchange", "custodian", "bank", "issuer", "lender", "broker"),
     (Party, "custody"): one_of(

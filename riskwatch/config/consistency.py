@@ -76,6 +76,18 @@ def check_reference(file: str, made: Reference) -> Iterator[ConfigError]:
             yield ConfigError(file, f"{where}.issuer", "one of the parties", asset.issuer, near)
     for party in made.parties.values():
         yield from _check_party(file, made, party)
+    yield from _check_instruments(file, made)
+
+
+def _check_instruments(file: str, made: Reference) -> Iterator[ConfigError]:
+    """Yield an error about an instrument of no listed venue, or without a coin that it pays in."""
+    for name, instrument in (made.instruments or {}).items():
+        where, (venue, _, contract) = f"instruments.{name}", name.partition("/")
+        if venue not in made.parties or not contract:
+            near, expected = suggestion(venue, made.parties), "venue/instrument of a listed venue"
+            yield ConfigError(file, where, expected, name, near)
+        if instrument.contract_type == "quanto" and not instrument.settle:
+            yield ConfigError(file, f"{where}.settle", "the coin that a quanto pays in")
 
 
 def _promised(made: Reference, asset: Asset) -> dict[str, None]:

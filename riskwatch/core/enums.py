@@ -214,6 +214,9 @@ class QualityIssue(StrEnum):
     SNAPSHOT_PENDING = "SNAPSHOT_PENDING"
     """A snapshot removed much without fills or transfers; the former amount counts until a second
     one agrees."""
+    POSITION_IMPLAUSIBLE = "POSITION_IMPLAUSIBLE"
+    """A position grew by over ten times the equity in one step, or its mark is far from every
+    other price; it counts."""
     PRICE_MISSING = "PRICE_MISSING"
     """A holding has no price, so its value is unknown."""
     UNRECOGNISED = "UNRECOGNISED"

@@ -127,7 +127,9 @@ def value_position(
     """
     size, quote_usd = float(position.qty), price_of(position.quote)
     price, by = price_of(position.base), "market"
-    mark = None if position.mark_price is None else float(position.mark_price)
+    is_option = position.kind == OPTION
+    # The mark of an option is the price of the option, and says nothing of its base.
+    mark = None if position.mark_price is None or is_option else float(position.mark_price)
     if price is None:
         price, by = (None, "") if mark is None or quote_usd is None else (mark * quote_usd, "mark")
     elif quote_usd:
@@ -137,7 +139,6 @@ def value_position(
     if settle_usd is None and settle == position.base:
         settle_usd = price
     notional = _notional(position, size, (price, quote_usd, settle_usd), mark)
-    is_option = position.kind == OPTION
     delta = _delta(position, notional, price)
     pnl = _pnl(position, size, mark)
     option_usd = 0.0

@@ -7,7 +7,7 @@ raises a data-quality issue that states what to add.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -129,8 +129,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    kind: Literal["perp", "future", "option"] = "perp"
-    contract_type: Literal["linear", "inverse", "quanto"] = "linear"
+    kind: str = "perp"
+    contract_type: str = "linear"
     contract_size: Positive | None = None
     settle: str = ""
 

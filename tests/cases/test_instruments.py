@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -72,3 +73,45 @@ def test_both_legs_of_hedge_mode_count(tmp_path: Path) -> None:
         "SELECT derivatives_usd, net_usd FROM exposure_by_asset WHERE asset = 'BTC'"
     )
     assert Decimal(str(gross)) == pytest.approx(9 * Decimal(str(net)), rel=Decimal("0.001"))
+
+
+def test_what_can_hardly_be_is_told_at_the_next_tick(tmp_path: Path) -> None:
+    """Contracts that are sent as coins are 36 billion dollars: told at once, and counted."""
+    seen = Replayed(tmp_path, case("inverse_contracts"))
+    ((subject, detail),) = seen.rows(
+        "SELECT subject, detail FROM data_quality WHERE issue = 'POSITION_IMPLAUSIBLE'"
+    )
+    assert subject == "bitmex/arb/main/XBTUSD"
+    assert "10 times the equity" in detail
+    ((severity,),) = seen.rows("SELECT severity FROM alert WHERE alert LIKE '%|position/%'")
+    assert severity == "WATCH"
+    states = dict(seen.rows("SELECT scope, effective FROM killswitch_now"))
+    assert states["firm"] == "REDUCE"
+    assert "HALT" not in states.values()
+
+
+def test_a_plausible_position_is_not_told(tmp_path: Path) -> None:
+    """The same contracts, sent as contracts, are ten coins."""
+    seen = Replayed(tmp_path, rewritten("inverse_contracts"))
+    assert seen.rows("SELECT * FROM data_quality WHERE issue = 'POSITION_IMPLAUSIBLE'") == []
+
+
+def test_a_mark_far_from_every_price_is_told_until_it_is_near(tmp_path: Path) -> None:
+    """A mark of half the price opens the issue, and a right one ends it."""
+    lines = case("perp_no_limit").read_text().splitlines()
+    position = json.loads(_position_of(lines))
+    position |= {"qty": "1"}
+    wrong = position | {"event_id": "a", "mark_price": "20000"}
+    right = position | {"event_id": "b", "ts": "2024-05-06T10:06:00Z"}
+    rest = [line for line in lines if '"position"' not in line]
+    events = sorted((*map(json.loads, rest), wrong, right), key=lambda event: event["ts"])
+    seen = Replayed(tmp_path, map(json.dumps, events))
+    ((detail, until),) = seen.rows(
+        "SELECT detail, resolved_ts FROM data_quality WHERE issue = 'POSITION_IMPLAUSIBLE'"
+    )
+    assert "every other price of BTC" in detail
+    assert until is not None
+
+
+def _position_of(lines: list[str]) -> str:
+    return next(line for line in lines if '"position"' in line)

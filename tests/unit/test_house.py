@@ -41,6 +41,7 @@ SAME_NAME: Final = {
 """Classes that stand in two modules, and why."""
 
 ONE_IMPORTER: Final = {
+    "riskwatch.core.risk.plausibility": "it needs both exposures and the writer of alerts",
     "riskwatch.acks.boundary": "the boundary of the topic that clients write, tested alone",
     "riskwatch.acks.worker": "a process of its own; `riskwatch run` starts it",
     "riskwatch.alerting.consumer": "the Kafka side of the worker, tested without the rest",

@@ -43,6 +43,7 @@ from riskwatch.core.risk.marks import (
     unknown_scopes,
     unsure_usd,
 )
+from riskwatch.core.risk.plausibility import judge_positions
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import ENSEMBLE, Explanation, ModelScore
 from riskwatch.core.risk.state import (
@@ -413,6 +414,7 @@ class Evaluator:
         if meta.holdings or tick.due:
             refresh_marks(state, self.reference)
             anchor_marks(state)
+            out += judge_positions(state, tick.us, self.stakes_calculator.equity)
         out += self._exposures(state, tick)
         limit_features = self._limits(state, tick, out)
         out += self.drawdown_meter.update(state, tick)

@@ -266,7 +266,7 @@ def anchor_marks(state: RiskState) -> None:
         for position in row.positions:
             key = position_key(position)
             known = row.bases.get(key)
-            if position.mark_price is None or not position.qty:
+            if position.mark_price is None or not position.qty or position.kind == OPTION:
                 continue
             if known is not None and known[0] == position.confirmed:
                 found[key] = known

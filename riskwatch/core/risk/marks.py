@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import MINUTE, micros
+from riskwatch.core.instruments import OPTION
 from riskwatch.core.money import saturated
 from riskwatch.core.risk.exposure import base_delta, bound_scopes, price_of, value_of
 from riskwatch.core.risk.state import MarkRow, Valuation
@@ -43,7 +44,8 @@ def learn_marks(state: RiskState, row: PartyRow | None, reading: CounterpartyRea
     for group in reading.fills:
         _learn_fill(state, group)
     for position in reading.positions:
-        if position.qty and _is_unpriced(state, position.base):
+        is_option = position.kind == OPTION  # its prices are those of the option
+        if position.qty and not is_option and _is_unpriced(state, position.base):
             _learn_position(state, position, reading.us)
     opened = {} if row is None else row.opened
     for h in reading.holdings:

@@ -191,6 +191,8 @@ def _positions_changed(
 def _priced(state: RiskState, p: OpenPosition, us: int) -> Valuation | None:
     """Return the price of the base of a position, or its own mark if nothing prices the base."""
     found, quote = valuation_of(p.base, state, us), price_of(p.quote, state)
+    if p.kind == OPTION:
+        return found  # its mark is the price of the option
     if found is None and p.mark_price is not None and quote is not None:
         return Valuation(value_of(p.mark_price, quote), "mark", p.confirmed)
     return found

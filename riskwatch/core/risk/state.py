@@ -394,8 +394,9 @@ class PartyRow(msgspec.Struct):
     of transfers. `adjustments` wait for the next tick. `turnover` is by account (day since 1970,
     value of the fills of that day, and of the day before, USD).
     `bases` is by position the time of the statement of its mark, microseconds, and the mark divided
-    by the price of the base. `opened` is the time of the first reading of each account,
-    microseconds; 0 if that was not recorded.
+    by the price of the base. `sizes` is by position its exposure when it was last judged, USD, and
+    `implausible` the id of the open alert of each that can hardly be. `opened` is the time of the
+    first reading of each account, microseconds; 0 if that was not recorded.
     """
 
     us: int
@@ -417,6 +418,8 @@ class PartyRow(msgspec.Struct):
     adjustments: list[AccountAdjustment] = []
     turnover: dict[str, tuple[int, float, float]] = {}
     bases: dict[str, tuple[int, float]] = {}
+    sizes: dict[str, float] = {}
+    implausible: dict[str, str] = {}
 
 
 class CreditItem(msgspec.Struct, array_like=True):

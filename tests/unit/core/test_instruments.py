@@ -90,6 +90,12 @@ def test_its_own_mark_counts_where_no_quote_does() -> None:
     assert (nothing.by, nothing.notional_usd, nothing.delta, nothing.pnl) == ("", None, None, None)
 
 
+def test_the_mark_of_an_option_is_no_price_of_its_base() -> None:
+    """A premium of five dollars does not make the coin worth five dollars."""
+    found = worth("3", base="XYZ", kind="option", mark_price="5")
+    assert (found.by, found.notional_usd) == ("", None)
+
+
 def test_a_stated_profit_stands_where_there_is_no_entry() -> None:
     """The venue's word is better than none."""
     assert worth("1", unrealized_pnl="-12.5").pnl_usd == -12.5
