@@ -62,6 +62,9 @@ QuoteOption = Annotated[str | None, typer.Option(help="Asset that it is priced i
 StepOption = Annotated[
     str | None, typer.Option(help="Length of a bar, e.g. 1m, 1h; inferred if absent.")
 ]
+PoolOption = Annotated[
+    str | None, typer.Option(help="A pool's StableSwap amplification; 0: constant product.")
+]
 ZoneOption = Annotated[str | None, typer.Option(help="Zone of the file's times, e.g. UTC+8.")]
 AsOfOption = Annotated[str | None, typer.Option(help="Time of a snapshot that has none.")]
 MapOption = Annotated[
@@ -98,6 +101,7 @@ def import_command(
     base: BaseOption = None,
     quote: QuoteOption = None,
     step: StepOption = None,
+    amplification: PoolOption = None,
     zone: ZoneOption = None,
     as_of: AsOfOption = None,
     mapping: MapOption = None,
@@ -123,6 +127,7 @@ def import_command(
         base=base or "",
         quote=quote or "",
         step_us=None if step is None else parse_step(step),
+        amplification=amplification or "",
         zone_us=None if zone is None else parse_zone(zone),
         as_of_us=_moment("--as-of", as_of),
         since_us=_moment("--from", since),
@@ -283,6 +288,9 @@ def file_summary(made: FilePlan, report: FileReport, counts: Counter[str]) -> li
     tally, labels = report.tally, made.labels
     place = "/".join(part for part in (labels.venue, labels.account) if part)
     lines = [f"{made.document.path.name}: {made.shape.name}, {place}".rstrip(", ")]
+    proved = made.shape.venue
+    if proved is not None and proved != labels.venue:
+        lines.append(f"  note: the file is one of {proved}; --venue {labels.venue} is used")
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(tally.skips.items()))
     lines.append(
         f"  rows: {tally.read} read = {tally.used} used + {tally.skipped} skipped"

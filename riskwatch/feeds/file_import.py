@@ -11,12 +11,23 @@ from riskwatch.contracts.codec import decode
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import micros, moment
 from riskwatch.core.events import UNALLOCATED, Balance
-from riskwatch.core.money import add, sub
+from riskwatch.core.money import add, canonical, sub
 from riskwatch.errors import FeedError, OptionNeededError
 from riskwatch.feeds.document import Form
 from riskwatch.feeds.formats import READERS
 from riskwatch.feeds.record import Reason
-from riskwatch.feeds.shape import ACCOUNT, CLOSING, VENUE, FileReport
+from riskwatch.feeds.shape import (
+    ACCOUNT,
+    AMPLIFICATION,
+    AS_OF,
+    BASE,
+    CLOSING,
+    MAP,
+    QUOTE,
+    VENUE,
+    ZONE,
+    FileReport,
+)
 from riskwatch.feeds.shapes import SHAPES
 from riskwatch.feeds.symbol import venue_in_name
 from riskwatch.feeds.values import BadCellError, parse_zone, time_us
@@ -33,14 +44,18 @@ if TYPE_CHECKING:
 QUESTIONS: Final = {
     VENUE: ("venue", "the file does not say which venue it is of"),
     ACCOUNT: ("account", "the file does not name the account"),
-    "--base": ("base", "the file does not name the asset that is priced or held"),
-    "--quote": ("quote", "the file does not name the asset that it is priced in"),
-    "--zone": ("zone_us", "the file does not say of which zone its times are"),
-    "--as-of": ("as_of_us", "the file does not say of which time it is"),
-    "--map": ("mapping", "the file does not say what its columns mean"),
+    BASE: ("base", "the file does not name the asset that is priced or held"),
+    QUOTE: ("quote", "the file does not name the asset that it is priced in"),
+    ZONE: ("zone_us", "the file does not say of which zone its times are"),
+    AS_OF: ("as_of_us", "the file does not say of which time it is"),
+    AMPLIFICATION: (
+        "amplification",
+        "the file does not say how its pool prices a trade (amplification; 0: constant product)",
+    ),
+    MAP: ("mapping", "the file does not say what its columns mean"),
 }
 """Field of the labels, and what is unknown, by option."""
-PARSERS: Final[dict[str, Callable[[str], object]]] = {"--zone": parse_zone, "--as-of": time_us}
+PARSERS: Final[dict[str, Callable[[str], object]]] = {ZONE: parse_zone, AS_OF: time_us}
 """How an answer becomes a value."""
 _NEAR: Final = 3
 """Most shapes that a message about an unknown file names."""
@@ -224,7 +239,7 @@ def stated_events(plan: FilePlan, report: FileReport) -> tuple[list[Event], list
         label = f"{account}:balance:{wallet}:{asset}"
         if before:
             opening.append(Balance(
-                event_id=f"{label}:{first - 1}", ts=moment(first - 1), free=before,
+                event_id=f"{label}:{first - 1}", ts=moment(first - 1), free=canonical(before),
                 **common))  # type: ignore[arg-type] # fmt: skip
         closing.append(Balance(
             event_id=f"{label}:{last}{CLOSING}", ts=moment(last), free=closing_of(lines),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Context
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from riskwatch.core.clock import moment
 from riskwatch.core.events import UNALLOCATED, Adjustment, Fill, Transfer
-from riskwatch.core.money import EXACT, ZERO, add, canonical, mul, sub
+from riskwatch.core.money import EXACT, MAX_SCALE, ZERO, add, canonical, mul, sub
 from riskwatch.feeds.document import Form
 from riskwatch.feeds.record import Reason, Tally
 from riskwatch.feeds.symbol import split_pair
-from riskwatch.feeds.values import BadCellError, number, time_us
+from riskwatch.feeds.values import BadCellError, number, parse_zone, time_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,10 @@ VENUE: Final = "--venue"
 ACCOUNT: Final = "--account"
 BASE: Final = "--base"
 QUOTE: Final = "--quote"
+ZONE: Final = "--zone"
+AS_OF: Final = "--as-of"
+MAP: Final = "--map"
+AMPLIFICATION: Final = "--amplification"
 CLOSING: Final = ":closing"
 """End of the id of a balance that a file states after its entries."""
 MEANINGS: Final = (
@@ -34,6 +39,10 @@ MEANINGS: Final = (
     "decimal",
 )  # fmt: skip
 """What a column of a bank's table can mean, and how its dates and numbers are written."""
+_PREAMBLE_ZONE: Final = re.compile(
+    r"Time ?Zone[:,]\s*\"?((?:UTC|GMT)?(?:[+-]\d{1,2})?(?::\d\d)?)", re.IGNORECASE
+)
+_WIDE: Final = Context(prec=60)
 _NOT_NAME: Final = re.compile(r"[\s/:\x00-\x1f\x7f]+")
 
 
@@ -49,6 +58,8 @@ class FileLabels:
         Wallet of a snapshot that names none.
     base, quote : str
         The pair of a file of prices that names none.
+    amplification : str
+        Amplification of a pool's invariant, as its contract states it; 0 for a constant product.
     step_us : int or None
         Distance of two quotes, microseconds; ``None`` leaves it to the reader.
     zone_us : int or None
@@ -69,6 +80,7 @@ class FileLabels:
     wallet: str = ""
     base: str = ""
     quote: str = ""
+    amplification: str = ""
     step_us: int | None = None
     zone_us: int | None = None
     as_of_us: int | None = None
@@ -123,10 +135,9 @@ class FileReport:
         """Store a running balance of an account, a wallet and an asset."""
         self.stated.setdefault(place, []).append(line)
 
-    def compare(self, computed: Decimal, stated: Decimal) -> None:
-        """Count a total of the file's own; it may be off by one in its last digit."""
-        exponent = stated.as_tuple().exponent
-        unit = ZERO if not isinstance(exponent, int) else EXACT.scaleb(1, min(exponent, 0))
+    def compare(self, computed: Decimal, stated: Decimal, digits: int = 0) -> None:
+        """Count a total of the file's own, which may be off by one in the last of `digits`."""
+        unit = EXACT.scaleb(1, -digits) if digits else ZERO
         self.totals += 1
         self.wrong_totals += abs(sub(computed, stated)) > unit
 
@@ -234,6 +245,8 @@ class FileSession:
         self.report = report
         self.source = source or labels.venue
         self._seen: Counter[str] = Counter()
+        zone = zone_of(document) if labels.zone_us is None else labels.zone_us
+        self._zone_us = zone or 0
 
     def take(self, record: Record) -> Iterable[Event]:
         """Return the events of a record.
@@ -258,7 +271,7 @@ class FileSession:
             If it is no time, or outside of the range that was asked for.
         """
         us = time_us(cell if isinstance(cell, int) else _full_time(text(cell)))
-        us -= 0 if _has_zone(cell) else self.labels.zone_us or 0
+        us -= 0 if _has_zone(cell) else self._zone_us
         early = self.labels.since_us is not None and us < self.labels.since_us
         late = self.labels.until_us is not None and us >= self.labels.until_us
         if early or late:
@@ -288,7 +301,7 @@ class FileSession:
         """Return an entry of the venue's ledger."""
         return Adjustment(
             **self._common(f"adjustment:{entry}", us), adjustment_id=entry, asset=asset,
-            amount=amount, kind=kind, **more,
+            amount=canonical(amount), kind=kind, **more,
         )  # fmt: skip
 
     def movement(self, entry: str, us: int, asset: str, change: Decimal, **more: Any) -> Transfer:
@@ -299,7 +312,7 @@ class FileSession:
         direction = "withdrawal" if change < 0 else "deposit"
         common = self._common(f"{direction}:{entry}", us)
         return Transfer(
-            **common, transfer_id=entry, asset=asset, amount=abs(change),
+            **common, transfer_id=entry, asset=asset, amount=canonical(abs(change)),
             **{"direction": direction, "status": "confirmed"} | more,
         )  # fmt: skip
 
@@ -359,6 +372,17 @@ def amount(cell: Any, default: Decimal | None = None) -> Decimal:
     if not found and default is not None:
         return default
     return number(found)
+
+
+def digits_of(cell: Any) -> int:
+    """Return the number of digits after the point of a cell.
+
+    Examples
+    --------
+    >>> digits_of("99.9900"), digits_of("7")
+    (4, 0)
+    """
+    return len(text(cell).partition(".")[2])
 
 
 def name_of(cell: Any) -> str:
@@ -472,3 +496,46 @@ def _full_time(found: str) -> str:
     """
     found = re.sub(r"^(\d\d-\d\d-\d\d[ T])", r"20\1", found)
     return re.sub(r"^(\d{4}-\d\d-\d\d[ T])(\d:)", r"\g<1>0\2", found).replace(" UTC", "Z")
+
+
+def ccxt_market(symbol: str) -> tuple[FillKind, str | None, bool]:
+    """Return kind and instrument of a symbol of ccxt, and whether it settles in its base.
+
+    Examples
+    --------
+    >>> ccxt_market("BTC/USD"), ccxt_market("BTC/USDT:USDT")
+    (('spot', None, False), ('perp', 'BTC/USDT:USDT', False))
+    >>> ccxt_market("BTC/USD:BTC-230331"), ccxt_market("BTC/USD:BTC-230331-30000-C")[0]
+    (('future', 'BTC/USD:BTC-230331', True), 'option')
+    """
+    pair, _, settled = symbol.partition(":")
+    if not settled:
+        return "spot", None, False
+    parts = settled.split("-")
+    kinds: tuple[FillKind, ...] = ("perp", "future", "option")
+    is_inverse = parts[0] == pair.partition("/")[0]
+    return kinds[min(len(parts), 3) - 1], symbol, is_inverse
+
+
+def exact_ratio(value: Decimal, price: Decimal) -> Decimal | None:
+    """Return a value divided by a price, if that has an end within the digits of the contract.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> exact_ratio(Decimal("15"), Decimal("30000")), exact_ratio(Decimal(1), Decimal(3))
+    (Decimal('0.0005'), None)
+    """
+    found = canonical(_WIDE.divide(value, price))
+    exponent = found.as_tuple().exponent
+    fits = isinstance(exponent, int) and exponent >= -MAX_SCALE
+    return found if fits and mul(found, price) == value else None
+
+
+def zone_of(document: Document) -> int | None:
+    """Return what the clock of a file is ahead of UTC, as the lines before its header state it.
+
+    Microseconds; ``None`` if they do not say it.
+    """
+    found = _PREAMBLE_ZONE.search(document.preamble)
+    return parse_zone(found[1]) if found and found[1] else None

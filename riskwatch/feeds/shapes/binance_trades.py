@@ -10,6 +10,7 @@ from riskwatch.feeds.shape import (
     FileSession,
     FileShape,
     amount,
+    digits_of,
     needed_name,
     pair_of,
     side_of,
@@ -67,7 +68,7 @@ class _BinanceTradesSession(FileSession):
         pair = split_by_units(text(cells["pair"]).replace("/", ""), executed, spent)
         qty, value = amount(executed.removesuffix(pair[0])), amount(spent.removesuffix(pair[1]))
         price = amount(cells["price"])
-        self.report.compare(value_of(qty, price), value)
+        self.report.compare(value_of(qty, price), value, digits_of(spent.removesuffix(pair[1])))
         fee, unit = split_unit(text(cells["fee"]), pair)
         return self.fill(
             self.row_id(record), us, pair, side, qty, price, trade_id=None,
@@ -78,7 +79,7 @@ class _BinanceTradesSession(FileSession):
         cells = record.cells
         us, side = self.time(cells["date_utc"]), side_of(cells["type"])
         qty, price = amount(cells["amount"]), amount(cells["price"])
-        self.report.compare(value_of(qty, price), amount(cells["total"]))
+        self.report.compare(value_of(qty, price), amount(cells["total"]), digits_of(cells["total"]))
         return self.fill(
             self.row_id(record), us, pair_of(cells["market"]), side, qty, price, trade_id=None,
             fee=amount(cells["fee"], ZERO) or None, fee_asset=needed_name(cells["fee_coin"]),
@@ -89,7 +90,9 @@ class _BinanceTradesSession(FileSession):
         buyer = text(cells.get("isbuyer"))
         side = side_of(cells.get("side") or {"true": "buy", "false": "sell"}.get(buyer))
         qty, price = amount(cells["qty"]), amount(cells["price"])
-        self.report.compare(value_of(qty, price), amount(cells["quoteqty"]))
+        self.report.compare(
+            value_of(qty, price), amount(cells["quoteqty"]), digits_of(cells["quoteqty"])
+        )
         symbol = text(cells["symbol"])
         is_future = "realizedpnl" in cells
         maker = text(cells.get("ismaker", cells.get("maker"))) == "true"

@@ -11,6 +11,7 @@ from riskwatch.feeds.shape import (
     FileSession,
     FileShape,
     amount,
+    digits_of,
     first_name,
     name_of,
     pair_of,
@@ -22,7 +23,6 @@ from riskwatch.feeds.values import BadCellError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from decimal import Decimal
 
     from riskwatch.core.events import Event
     from riskwatch.feeds.document import Document, Record
@@ -75,7 +75,10 @@ class _CoinbaseFillsSession(FileSession):
         if not entry:
             raise BadCellError(Reason.MISSING, "trade_id")
         if "total" in cells:
-            self._check(amount(cells["total"]), value_of(qty, price), fee, side)
+            value = value_of(qty, price)
+            after = add(value, fee) if side == "buy" else sub(value, fee)
+            # Exports differ in the sign of the total.
+            self.report.compare(after, abs(amount(cells["total"])), digits_of(cells["total"]))
         yield self.fill(
             entry, us, (base, quote), side, qty, price, fee=fee or None, fee_asset=quote,
             order_id=text(cells.get("order_id")) or None,
@@ -83,7 +86,3 @@ class _CoinbaseFillsSession(FileSession):
                 text(cells.get("liquidity") or cells.get("liquidity_indicator")).upper()
             ),
         )  # fmt: skip
-
-    def _check(self, total: Decimal, value: Decimal, fee: Decimal, side: str) -> None:
-        """Compare the file's own total, whose sign differs between exports."""
-        self.report.compare(add(value, fee) if side == "buy" else sub(value, fee), abs(total))

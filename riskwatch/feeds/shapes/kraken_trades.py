@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from riskwatch.core.money import ZERO
 from riskwatch.feeds.record import Reason
-from riskwatch.feeds.shape import FileSession, FileShape, amount, pair_of, side_of, text, value_of
+from riskwatch.feeds.shape import (
+    FileSession,
+    FileShape,
+    amount,
+    digits_of,
+    pair_of,
+    side_of,
+    text,
+    value_of,
+)
 from riskwatch.feeds.values import BadCellError
 
 if TYPE_CHECKING:
@@ -50,7 +59,7 @@ class _KrakenTradesSession(FileSession):
         pair = kraken_pair(text(cells["pair"]))
         qty, price = amount(cells["vol"]), amount(cells["price"])
         side = side_of(cells["type"])
-        self.report.compare(value_of(qty, price), amount(cells["cost"]))
+        self.report.compare(value_of(qty, price), amount(cells["cost"]), digits_of(cells["cost"]))
         on_margin = amount(cells["margin"], ZERO) > 0
         yield self.fill(
             entry, us, pair, side, qty, price, fee=amount(cells["fee"], ZERO) or None,
