@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -129,3 +132,33 @@ def test_events_go_through_it(installed: Installed) -> None:
     said = installed.run("riskwatch", "exposure", "--json", "--database", url)
     assert '"BTC":"0.5"' in said
     assert '"USD":"-10000"' in said
+
+
+def test_the_quickstart_is_what_happens(installed: Installed, root: Path) -> None:
+    """The commands of docs/quickstart.md run in an empty folder, and give what the page says."""
+    work = installed.folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(root / "docs" / "examples" / "quickstart", work)
+    page = (root / "docs" / "quickstart.md").read_text()
+    commands = [
+        shlex.split(line) for line in page.splitlines() if line.startswith("    riskwatch ")
+    ]
+    assert len(commands) == 5
+    setup, load, apply, exposure, explain = commands
+    installed.run(*setup)
+    summary = installed.run(*load)
+    for shape in ("kraken-ledger", "coinbase-fills", "tardis-trades"):
+        assert shape in summary
+    assert "WARNING" not in summary
+    assert '"applied": 14, "duplicate": 0, "rejected": 0' in installed.run(*apply)
+    rows = [json.loads(line) for line in installed.run(*exposure, "--json").splitlines()]
+    held = {row["counterparty"]: row["quantities"] for row in rows}
+    assert held == {
+        "kraken": {"BTC": "0.009509", "USD": "599"},
+        "coinbase": {"BTC": "0.6", "USD": "-10120.11"},
+    }
+    alerts = [
+        json.loads(line) for line in installed.run("riskwatch", "alerts", "--json").splitlines()
+    ]
+    (limit,) = [alert for alert in alerts if alert["scope"] == "counterparty:coinbase"]
+    assert "limit" in installed.run(*explain[:-1], limit["id"])
