@@ -35,7 +35,7 @@ from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.config import ALL, RiskConfig
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.state import ScopeRow
-from riskwatch.core.rules import RulePack
+from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE, LOSS_FEATURES, Rule, RulePack
 from riskwatch.core.scopes import is_scope, kind_of_scope
 from riskwatch.errors import ConfigError, raise_config_errors
 
@@ -286,6 +286,8 @@ def _check_fixture(file: str, key: str, fixture: Fixture, pack: RulePack) -> Ite
         yield ConfigError(file, f"{key}.scope", expected, fixture.scope)
         return
     known = {condition.feature for rule in rules for condition in rule.any}
+    if known & {DRAWDOWN_FEATURE, *LOSS_FEATURES}:
+        known.add(COVERAGE_FEATURE)
     before = -1.0
     for i, step in enumerate(fixture.steps):
         where = f"{key}.steps[{i}]"

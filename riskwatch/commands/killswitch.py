@@ -304,15 +304,18 @@ def override_command(
 @s.with_sender_options
 def rebase_command(
     *,
+    scope: Annotated[
+        str, typer.Option("--scope", help="The firm, or a book such as book:arb.")
+    ] = FIRM,
     reason: s.Reason,
     sender: s.Sender,
 ) -> None:
-    """Request a new high-water mark for the firm's drawdown. Somebody else approves.
+    """Request a new high-water mark for the drawdown of firm or book. Somebody else approves.
 
     The HALT of a drawdown rule cannot be released while the drawdown lasts. A new high-water mark
     ends the drawdown; two supervisors can then release the HALT.
     """
-    sender.send("rebase", FIRM, reason, {})
+    sender.send("rebase", scope, reason, {})
 
 
 @app.command("approve")

@@ -141,6 +141,35 @@ def positions_command(
     print_table([*names, *more, "form", "as of"], body, numbers=["qty", *dollars, *more])
 
 
+def pnl_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
+    """Show profit and loss of the newest day, of the firm, accounts and books, in USD to the cent.
+
+    Equity at the start, plus profit, plus flow, is the equity.
+    """
+    with queries.open_reader(database) as conn:
+        rows = queries.results(conn)
+    if as_json:
+        print_lines(rows)
+        return
+    parts = ["trading", "fees", "funding", "interest", "revaluation", "unexplained"]
+    dollars = [
+        "equity_start_usd", "pnl_usd", *(f"{part}_usd" for part in parts), "flow_usd",
+        "equity_usd", "pnl_24h_usd",
+    ]  # fmt: skip
+    body = [
+        [
+            cell_text(row["scope"]),
+            *(cell_text(row[name], money=True) for name in dollars),
+            f"{row['coverage']:.1%}",
+            cell_text(row["ts"]),
+        ]
+        for row in rows
+    ]
+    names = ["scope", *(name.removesuffix("_usd") for name in dollars)]
+    numbers = [*names[1:], "coverage"]
+    print_table([*names, "coverage", "as of"], body, numbers=numbers)
+
+
 def alerts_command(
     *,
     all_of_them: Annotated[bool, typer.Option("--all", help="Include resolved alerts.")] = False,

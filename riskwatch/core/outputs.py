@@ -833,7 +833,7 @@ class HaltEffectMeasured(Output, frozen=True, kw_only=True, gc=False):
 
 
 class DrawdownMeasured(Output, frozen=True, kw_only=True, gc=False):
-    """The unitised drawdown of the firm; stored in SQL only.
+    """The unitised drawdown of the firm, a book or an account, and its loss; in SQL only.
 
     Attributes
     ----------
@@ -849,6 +849,8 @@ class DrawdownMeasured(Output, frozen=True, kw_only=True, gc=False):
         Number of assets that are held and were never priced; they are in no sum.
     linked : bool
         Whether the equity is large enough against what is held for the unit value to move.
+    loss_day_bp, loss_24h_bp : float
+        How far the unit value is below that of midnight UTC, and below that of 24 hours before, bp.
     """
 
     topic: ClassVar[str | None] = None
@@ -861,6 +863,56 @@ class DrawdownMeasured(Output, frozen=True, kw_only=True, gc=False):
     coverage: float
     unpriced: int
     linked: bool
+    loss_day_bp: float = 0.0
+    loss_24h_bp: float = 0.0
+
+    def key(self) -> str:
+        """Return the scope."""
+        return self.scope
+
+
+class PnlMeasured(Output, frozen=True, kw_only=True, gc=False):
+    """The profit and loss of one day, of the firm, a book or an account.
+
+    ``equity_usd = equity_start_usd + pnl_usd + flow_usd`` to the cent, and `pnl_usd` is the sum of
+    its six parts.
+
+    Attributes
+    ----------
+    day : datetime
+        Midnight UTC at which the day begins.
+    equity_usd, equity_start_usd : Decimal
+        Equity now, and at the beginning of the day or of the measurement, USD.
+    pnl_usd : Decimal
+        Profit, negative for a loss, USD.
+    trading_usd, fees_usd, funding_usd, interest_usd, revaluation_usd, unexplained_usd : Decimal
+        Its parts: both legs of fills at the prices of the tick, fees, funding, interest, changes
+        of prices, and entries of ledgers whose kind explains nothing.
+    flow_usd : Decimal
+        All else that changed the equity: deposits, withdrawals, allocations, what only a snapshot
+        tells, and what had no price before.
+    pnl_24h_usd : Decimal
+        Profit of the last 24 hours, USD.
+    coverage : float
+        As of a :class:`DrawdownMeasured`.
+    """
+
+    topic: ClassVar[str | None] = "riskwatch.exposures"
+
+    scope: str
+    day: datetime
+    equity_usd: Decimal
+    equity_start_usd: Decimal
+    pnl_usd: Decimal
+    trading_usd: Decimal
+    fees_usd: Decimal
+    funding_usd: Decimal
+    interest_usd: Decimal
+    revaluation_usd: Decimal
+    unexplained_usd: Decimal
+    flow_usd: Decimal
+    pnl_24h_usd: Decimal
+    coverage: float
 
     def key(self) -> str:
         """Return the scope."""
@@ -1090,6 +1142,7 @@ AnyOutput = (
     | DecisionAdvised
     | HaltEffectMeasured
     | DrawdownMeasured
+    | PnlMeasured
     | HighWaterMarkSet
 )
 

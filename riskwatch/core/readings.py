@@ -187,6 +187,8 @@ class FillGroup(msgspec.Struct, frozen=True, gc=False, array_like=True):
         Sum of quantity times price, in units of `quote`.
     count : int
         Number of fills.
+    fees : dict of str to Decimal
+        Fees by asset; positive for what we paid, negative for a rebate.
     """
 
     first_us: int
@@ -200,6 +202,7 @@ class FillGroup(msgspec.Struct, frozen=True, gc=False, array_like=True):
     qty: Decimal
     notional: Decimal
     count: int
+    fees: dict[str, Decimal] = {}
 
     @property
     def base_change(self) -> Decimal:
@@ -286,7 +289,7 @@ class AccountAdjustment(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An entry of a venue's ledger that is neither a trade nor a transfer.
 
     `amount` and `to_amount` are signed, in units of `asset` and of `to_asset`; `us` is its time,
-    microseconds. `instrument` and `to_asset` are empty if they are not stated.
+    microseconds. `instrument`, `to_asset` and `book` are empty if they are not stated.
     """
 
     us: int
@@ -298,6 +301,7 @@ class AccountAdjustment(msgspec.Struct, frozen=True, gc=False, array_like=True):
     instrument: str
     to_asset: str
     to_amount: Decimal
+    book: str = ""
 
 
 class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="reading"):

@@ -230,7 +230,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     since: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
+BOOK_SHARE: Final = 0.25
+"""Share of the firm's equity that is the capital of a book that states none."""
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The firm's equity and its limits (``limits.toml``).
 
     Attributes
@@ -239,7 +243,15 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
         The firm's equity, USD.
     limits : tuple of Limit
         The limits, in file order.
+    capital_usd : dict of str to float
+        Capital of books, USD: their losses are shares of it. A book without one has a quarter of
+        `equity_usd`.
     """
 
     equity_usd: Positive
     limits: tuple[Limit, ...]
+    capital_usd: dict[str, Positive] = {}
+
+    def capital_of(self, book: str) -> float:
+        """Return the capital of a book, USD."""
+        return self.capital_usd.get(book, BOOK_SHARE * self.equity_usd)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 DRAWDOWN_FEATURE: Final = "drawdown_bp"
-"""Feature of the firm: how far its unitised equity is below the high-water mark, bp."""
+"""Feature of firm and books: how far the unitised equity is below the high-water mark, bp."""
+LOSS_FEATURES: Final = ("loss_day_bp", "loss_24h_bp")
+"""Features of firm and books: the loss since midnight UTC and over the last 24 hours, bp."""
 COVERAGE_FEATURE: Final = "equity_coverage"
-"""Feature of the firm: share of its equity that is known, 0..1."""
+"""Feature of firm and books: share of the equity that is known, 0..1."""
 MIN_COVERAGE: Final = 0.95
-"""Coverage below which a drawdown asks for no more than WATCH."""
+"""Coverage below which a drawdown or a loss asks for no more than WATCH."""
 
 
 def requested_state(
@@ -32,7 +34,7 @@ def requested_state(
 ) -> State:
     """Return the state that a rule requests by its decisive condition.
 
-    A drawdown of an equity that is not known well enough asks for no more than WATCH.
+    A drawdown or loss of an equity that is not known well enough asks for no more than WATCH.
 
     Examples
     --------
@@ -41,7 +43,7 @@ def requested_state(
     >>> [requested_state(rule, fall, {"equity_coverage": c}).value for c in (0.95, 0.94)]
     ['HALT', 'WATCH']
     """
-    if condition is None or condition.feature != DRAWDOWN_FEATURE:
+    if condition is None or condition.feature not in (DRAWDOWN_FEATURE, *LOSS_FEATURES):
         return rule.state
     known = features.get(COVERAGE_FEATURE, 0.0) >= MIN_COVERAGE
     return rule.state if known else rule.state.at_most(State.WATCH)

@@ -139,7 +139,12 @@ TRACKED: Final[dict[str, TrackedTable]] = {
         _tracked(
             t.DRAWDOWN,
             relative={"unit_value": _PRICE, "high_water_mark": _PRICE, "equity_usd": _PRICE},
-            absolute={"drawdown_bp": 10.0, "coverage": _PRICE},
+            absolute={
+                "drawdown_bp": 10.0,
+                "coverage": _PRICE,
+                "loss_day_bp": 10.0,
+                "loss_24h_bp": 10.0,
+            },
         ),
     )
 }

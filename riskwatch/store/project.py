@@ -37,6 +37,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     LimitMeasured,
     ModelMeasured,
+    PnlMeasured,
     PositionChanged,
     ScoreUpdated,
     StageFaulted,
@@ -286,6 +287,7 @@ PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
     DrillSignalled: (_log(DRILL_SIGNAL),),
     HaltEffectMeasured: (_latest(t.HALT_EFFECT, _ended),),
     DrawdownMeasured: (_latest(t.DRAWDOWN),),
+    PnlMeasured: (_latest(t.PNL),),
     HighWaterMarkSet: (_log(t.HIGH_WATER_MARK),),
     ConfigurationChanged: (),  # stored in the audit chain only
     DeploymentAdopted: (LogTable(DEPLOYMENT, _deployment_row),),

@@ -371,6 +371,26 @@ DRAWDOWN: Final = Table(
     Column("linked", Boolean, nullable=False),
     Column("ts", UtcTime, nullable=False),
     Column("output_id", Text, nullable=False),
+    Column("loss_day_bp", Double, nullable=False),
+    Column("loss_24h_bp", Double, nullable=False),
+)
+
+PNL_PARTS: Final = ("trading", "fees", "funding", "interest", "revaluation", "unexplained")
+"""The parts of a result."""
+PNL: Final = Table(
+    "pnl",
+    METADATA,
+    Column("scope", Text, primary_key=True),
+    Column("day", UtcTime, primary_key=True),
+    Column("equity_usd", ExactDecimal, nullable=False),
+    Column("equity_start_usd", ExactDecimal, nullable=False),
+    Column("pnl_usd", ExactDecimal, nullable=False),
+    *(Column(f"{part}_usd", ExactDecimal, nullable=False) for part in PNL_PARTS),
+    Column("flow_usd", ExactDecimal, nullable=False),
+    Column("pnl_24h_usd", ExactDecimal, nullable=False),
+    Column("coverage", Double, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
 )
 
 HIGH_WATER_MARK: Final = Table(

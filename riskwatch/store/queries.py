@@ -20,6 +20,7 @@ from riskwatch.core.scopes import (
     BANK,
     BOOK,
     COUNTERPARTY,
+    FIRM,
     GROUP,
     ISSUER,
     LINKED,
@@ -42,6 +43,7 @@ from riskwatch.store.projections import (
     KILLSWITCH_HISTORY,
     MODEL_STANDING,
     OPERATOR_COMMAND,
+    PNL,
     POSITION,
     SCOPE_CONTROL,
     SCORE,
@@ -290,6 +292,15 @@ def exposures(conn: Connection, by: str) -> list[ResultRow]:
         if by == "issuer":
             row["additive"] = bool(row["additive"])
     rows.sort(key=lambda row: (-row["gross_usd"], *(str(row[key]) for key in keys)))
+    return rows
+
+
+def results(conn: Connection) -> list[ResultRow]:
+    """Return the rows of the view ``pnl_today``: the firm, then accounts and books by name."""
+    names = [c.name for c in PNL.columns if c.name != "output_id"]
+    view = table("pnl_today", *(column(name, PNL.c[name].type) for name in names))
+    rows = [dict(row) for row in conn.execute(select(view)).mappings()]
+    rows.sort(key=lambda row: (row["scope"] != FIRM, row["scope"]))
     return rows
 
 

@@ -24,13 +24,20 @@ Market = tuple[str, str, str, str, str, bool]
 class _Sums:
     """Sums of one group."""
 
-    __slots__ = ("count", "first_us", "last_us", "notional", "qty")
+    __slots__ = ("count", "fees", "first_us", "last_us", "notional", "qty")
 
     def __init__(self, us: int, qty: Decimal, notional: Decimal) -> None:
         self.first_us = self.last_us = us
         self.qty = qty
         self.notional = notional
         self.count = 1
+        self.fees: dict[str, Decimal] | None = None
+
+    def charge(self, asset: str, fee: Decimal) -> None:
+        """Add a fee."""
+        if self.fees is None:
+            self.fees = {}
+        self.fees[asset] = _add(self.fees.get(asset, ZERO), fee)
 
 
 class RecentFills:
@@ -48,7 +55,15 @@ class RecentFills:
         self._groups: dict[tuple[int, Market], _Sums] = {}
         self.missed = 0
 
-    def add(self, us: int, market: Market, qty: Decimal, notional: Decimal) -> None:
+    def add(
+        self,
+        us: int,
+        market: Market,
+        qty: Decimal,
+        notional: Decimal,
+        fee: Decimal | None = None,
+        fee_asset: str = "",
+    ) -> None:
         """Add one fill.
 
         Parameters
@@ -59,6 +74,8 @@ class RecentFills:
             Its book, account, base, quote, side, and whether it is a spot fill.
         qty, notional : Decimal
             Its quantity and its quantity times price, above 0.
+        fee, fee_asset : Decimal or None, str
+            Its fee, positive if we paid it, and the asset of the fee.
         """
         groups = self._groups
         sums = groups.get((us // SECOND, market))
@@ -70,18 +87,27 @@ class RecentFills:
                 if len(groups) >= 2 * MAX_FILL_GROUPS:
                     self.missed += 1
                 else:
-                    groups[key] = _Sums(us, qty, notional)
+                    sums = groups[key] = _Sums(us, qty, notional)
+                    if fee:
+                        sums.charge(fee_asset, fee)
                 return
         sums.first_us = min(sums.first_us, us)
         sums.last_us = max(sums.last_us, us)
         sums.qty = _add(sums.qty, qty)
         sums.notional = _add(sums.notional, notional)
         sums.count += 1
+        if fee:
+            sums.charge(fee_asset, fee)
 
     def rows(self) -> list[tuple[int, FillGroup]]:
         """Return each group with its second; -1 for one that covers several."""
         found = [
-            (second, FillGroup(s.first_us, s.last_us, *market, s.qty, s.notional, s.count))
+            (
+                second,
+                FillGroup(
+                    s.first_us, s.last_us, *market, s.qty, s.notional, s.count, _sorted(s.fees)
+                ),
+            )
             for (second, market), s in self._groups.items()
         ]
         return sorted(found, key=_order)
@@ -95,6 +121,7 @@ class RecentFills:
                 _Sums(g.first_us, g.qty, g.notional)
             )
             sums.last_us, sums.count = g.last_us, g.count
+            sums.fees = dict(g.fees) or None
 
     def take(self) -> tuple[list[FillGroup], int]:
         """Return the groups, by time and market, and the number of missed fills; forget both."""
@@ -102,6 +129,11 @@ class RecentFills:
         self._groups.clear()
         self.missed = 0
         return groups, missed
+
+
+def _sorted(fees: dict[str, Decimal] | None) -> dict[str, Decimal]:
+    """Return fees by asset, assets sorted."""
+    return {} if fees is None else {asset: fees[asset] for asset in sorted(fees)}
 
 
 def _order(row: tuple[int, FillGroup]) -> tuple[int, int, str, str, str, str, str, bool, int]:

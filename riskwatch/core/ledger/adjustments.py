@@ -102,7 +102,7 @@ def take_adjustments(party: LedgerParty) -> list[AccountAdjustment]:
         out.append(
             AccountAdjustment(
                 row.us, key[0], key[1], row.asset, row.amount, row.kind, row.instrument,
-                row.to_asset, row.to_amount,
+                row.to_asset, row.to_amount, row.book,
             )
         )  # fmt: skip
     return out

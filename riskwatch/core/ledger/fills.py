@@ -91,7 +91,8 @@ def apply_fill(
     most = parameters.most
     qty = event.qty
     cost = _multiply(qty, price)
-    party.recent.add(us, (key[0], key[1], key[2], quote, side, True), qty, cost)
+    market = (key[0], key[1], key[2], quote, side, True)
+    party.recent.add(us, market, qty, cost, fee, fee_asset)
     if side == "buy":
         cost = cost.copy_negate()
     else:
@@ -130,7 +131,8 @@ def _apply_tracked(
     if not spot:
         quote, amount, turnover = group_amounts(event, terms)
     market = (event.book, event.account, event.base, quote, event.side, spot)
-    party.recent.add(us, market, amount, turnover)
+    fee_asset = event.fee_asset or event.quote
+    party.recent.add(us, market, amount, turnover, event.fee, fee_asset)
     if event.reference_price and event.price:
         reference = float(event.reference_price)
         notional = _notional(event) if spot else float(turnover)

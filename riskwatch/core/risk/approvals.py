@@ -20,7 +20,7 @@ from riskwatch.core.risk.drawdown import drawdown_bp, rebase
 from riskwatch.core.risk.gate import CommandArguments, CommandRefusedError, CommandResult
 from riskwatch.core.risk.limits import effective_limit
 from riskwatch.core.risk.state import ApprovalRequest, ControlRow, HaltOverride, LimitOverrideRow
-from riskwatch.core.scopes import FIRM
+from riskwatch.core.scopes import BOOK, FIRM, kind_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -284,7 +284,7 @@ class Approvals:
         scope = authorized.scope
         equity = _measured_equity(state, scope)
         store_control(state, scope, row)
-        made = rebase(equity, request, authorized.by, authorized.origin)
+        made = rebase(scope, equity, request, authorized.by, authorized.origin)
         state.mark(f"equity/{scope}")
         out.append(made)
         return (
@@ -436,8 +436,9 @@ class Approvals:
 
 def _measured_equity(state: RiskState, scope: str) -> EquityRow:
     """Return the equity of a scope; refuse a scope of which none is measured."""
-    if scope != FIRM:
-        raise CommandRefusedError(No.SCOPE_INVALID, f"drawdown is measured of {FIRM} alone")
+    if kind_of_scope(scope) not in (FIRM, BOOK):
+        detail = "drawdown is judged of firm and books alone"
+        raise CommandRefusedError(No.SCOPE_INVALID, detail)
     row = state.equities.get(scope)
     if row is None:
         raise CommandRefusedError(No.NOTHING_OPEN, f"no equity of {scope} is known yet")

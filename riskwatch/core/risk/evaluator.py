@@ -17,7 +17,7 @@ from riskwatch.core.risk import reports
 from riskwatch.core.risk.adjustments import judge_adjustments
 from riskwatch.core.risk.advisory import AdvisoryEvaluator
 from riskwatch.core.risk.decision import ScopeEvaluator
-from riskwatch.core.risk.drawdown import DrawdownMeter, drawdown_features
+from riskwatch.core.risk.drawdown import DrawdownMeter, equity_features
 from riskwatch.core.risk.effect import EffectMonitor, queue_groups
 from riskwatch.core.risk.explanation import EvaluationContext
 from riskwatch.core.risk.exposure import READING_MAX_AGE, anchor_marks, price_of
@@ -44,6 +44,7 @@ from riskwatch.core.risk.marks import (
     unsure_usd,
 )
 from riskwatch.core.risk.plausibility import judge_positions
+from riskwatch.core.risk.pnl import booked_results
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import ENSEMBLE, Explanation, ModelScore
 from riskwatch.core.risk.state import (
@@ -397,7 +398,7 @@ class Evaluator:
         self.stakes_calculator = writer.stakes_calculator
         self.engine = engine
         self.scope_evaluator = ScopeEvaluator(config, engine, writer)
-        self.drawdown_meter = DrawdownMeter(config)
+        self.drawdown_meter = DrawdownMeter(config, limits)
         self.effect_monitor = EffectMonitor(config, reference)
         self.advisory_evaluator = AdvisoryEvaluator(
             engine, writer.stakes_calculator, limits=self.limits.advises
@@ -409,6 +410,7 @@ class Evaluator:
         tick.elapsed = tick.us - meta.looked if meta.looked else 0
         learn_slippage(state, tick.us, self.stakes_calculator.assessor)
         out: list[Output] = []
+        booked = booked_results(state) if meta.holdings else {}
         out += judge_adjustments(state, tick.us, self.config.adjustments)
         out += track_transfers(state, tick.us, self.config.transit, due=tick.due)
         if meta.holdings or tick.due:
@@ -417,7 +419,7 @@ class Evaluator:
             out += judge_positions(state, tick.us, self.stakes_calculator.equity)
         out += self._exposures(state, tick)
         limit_features = self._limits(state, tick, out)
-        out += self.drawdown_meter.update(state, tick)
+        out += self.drawdown_meter.update(state, tick, booked)
         out += self._scopes(state, tick, limit_features)
         out += self.effect_monitor.measure(state, tick)
         out += self.score_collector.scorer.report(state.scorer, tick.us)
@@ -722,16 +724,18 @@ class Evaluator:
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
         del tick
-        firm = drawdown_features(state)
+        measured = equity_features(state)
+        firm = measured.pop(FIRM, {})
         unsure = quantise(unsure_usd(state) / self.stakes_calculator.equity)
         if firm or unsure or FIRM in limit_features or FIRM in state.scopes:
             firm["unsure_share"] = unsure
         scopes = {s: None for s in limit_features if parse(s).kind in (BOOK, FIRM)}
+        scopes |= dict.fromkeys(measured)
         if firm:
             scopes[FIRM] = None
         for scope in sorted(scopes):
-            features = limit_features.get(scope, {})
-            yield ScopeSubject(scope, features | firm if scope == FIRM else features, Cause.LIMIT)
+            equity = firm if scope == FIRM else measured.get(scope, {})
+            yield ScopeSubject(scope, limit_features.get(scope, {}) | equity, Cause.LIMIT)
 
 
 def unpriced_features(state: RiskState, unvalued: dict[str, bool]) -> dict[str, Features]:

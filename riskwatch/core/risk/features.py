@@ -31,7 +31,7 @@ from riskwatch.core.risk.exposure import (
 )
 from riskwatch.core.risk.history import PriceHistory, level_of, surge
 from riskwatch.core.risk.limits import LIMIT_FEATURES
-from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE
+from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE, LOSS_FEATURES
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
         "reserves_age_days", "rating_pd",
         *LIMIT_FEATURES,
     ),
-    BOOK: LIMIT_FEATURES,
-    FIRM: (DRAWDOWN_FEATURE, COVERAGE_FEATURE, "unsure_share", *LIMIT_FEATURES),
+    BOOK: (DRAWDOWN_FEATURE, *LOSS_FEATURES, COVERAGE_FEATURE, *LIMIT_FEATURES),
+    FIRM: (DRAWDOWN_FEATURE, *LOSS_FEATURES, COVERAGE_FEATURE, "unsure_share", *LIMIT_FEATURES),
 }  # fmt: skip
 """Every feature by kind of scope, in the order of this module: no other can ever have a value.
 

@@ -22,7 +22,7 @@ row                                holds
 ``advisory/<scope>``               trackers and result of advisory rules
 ``effect/<scope>``                 whether the present HALT of a scope took effect
 ``history/<id>``                   marks of the price of a pegged asset or of BTC
-``equity/firm``                    unitised equity of the firm, its high-water mark, what is held
+``equity/<scope>``                 equity, result and high-water mark: firm, book, account
 ``leg/<counterparty>/<way>/<id>``  leg of a transfer, and what became of it
 ``adjusted/<account>/<kind>``      adjustments of one day, and the open break
 ``budget``                         WATCH alerts of this month
@@ -41,7 +41,7 @@ import msgspec
 from riskwatch.core.clock import moment
 from riskwatch.core.enums import Cause, Quality, Restriction, State
 from riskwatch.core.events import CreditKind
-from riskwatch.core.money import usd
+from riskwatch.core.money import saturated, usd
 from riskwatch.core.outputs import Unwind
 from riskwatch.core.readings import (
     AccountAdjustment,
@@ -650,8 +650,51 @@ class HeldQuantity(msgspec.Struct, array_like=True):
     unknown: float
 
 
+class PnlSums(msgspec.Struct, array_like=True):
+    """What was earned, USD, by what earned it.
+
+    Attributes
+    ----------
+    trading : float
+        Value of both legs of fills at the prices of the tick.
+    fees, funding, interest : float
+        As stated; negative for what was paid.
+    revaluation : float
+        Change of prices times what was held before.
+    other : float
+        Entries of ledgers of other kinds.
+    """
+
+    trading: float = 0.0
+    fees: float = 0.0
+    funding: float = 0.0
+    interest: float = 0.0
+    revaluation: float = 0.0
+    other: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The sum, USD."""
+        return (
+            self.trading + self.fees + self.funding + self.interest + self.revaluation + self.other
+        )
+
+    def add(self, more: PnlSums) -> None:
+        """Add other sums."""
+        for name in self.__struct_fields__:
+            setattr(self, name, saturated(getattr(self, name) + getattr(more, name)))
+
+
+class UnitMark(msgspec.Struct, frozen=True, array_like=True):
+    """A mark of the last day: time in microseconds, unit value, and all that was earned, USD."""
+
+    us: int
+    unit_value: float
+    earned: float
+
+
 class EquityRow(msgspec.Struct):
-    """The unitised equity of the firm.
+    """The unitised equity of the firm, of a book or of an account.
 
     Attributes
     ----------
@@ -671,6 +714,19 @@ class EquityRow(msgspec.Struct):
         Whether the equity is large enough against what is held for the unit value to move.
     sent_us, sent_bp : int, float
         Time and drawdown as last published; time 0 before that.
+    capital : float
+        Capital of a book, which its result is a share of, USD; 0 for others, whose result is a
+        share of the equity.
+    day, day_unit, day_equity : int, float, float
+        Day since 1970, -1 before the first; unit value and equity at its beginning.
+    pnl : PnlSums
+        What was earned on that day.
+    earned : float
+        What was earned since the beginning, USD.
+    marks : list of UnitMark
+        Marks of the last 24 hours, every quarter of an hour; the first one is as old as that.
+    sent_loss_bp : float
+        The larger loss as last published.
     """
 
     us: int
@@ -683,6 +739,14 @@ class EquityRow(msgspec.Struct):
     linked: bool = False
     sent_us: int = 0
     sent_bp: float = 0.0
+    capital: float = 0.0
+    day: int = -1
+    day_unit: float = 1.0
+    day_equity: float = 0.0
+    pnl: PnlSums = msgspec.field(default_factory=PnlSums)
+    earned: float = 0.0
+    marks: list[UnitMark] = []
+    sent_loss_bp: float = 0.0
 
 
 class PublishedScore(msgspec.Struct, frozen=True, array_like=True):

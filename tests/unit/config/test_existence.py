@@ -17,7 +17,7 @@ from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.risk.features import FEATURES
 from riskwatch.core.risk.limits import LIMIT_FEATURES
-from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE, RulePack
+from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE, LOSS_FEATURES, RulePack
 from riskwatch.engine import bootstrap
 from riskwatch.errors import ConfigError
 from tests.support.rederiving import CONFIG
@@ -65,7 +65,8 @@ def test_a_halt_rule_on_a_feature_that_does_not_exist_is_refused_without_a_fixtu
 def test_a_feature_of_another_kind_of_scope_is_refused(folder: Path) -> None:
     """A book has no discount."""
     replaced(folder, "static.toml", 'scope_kind = "asset"', 'scope_kind = "book"')
-    with pytest.raises(ConfigError, match="a feature of book: limit_ratio, warning_ratio"):
+    known = "drawdown_bp, loss_day_bp, loss_24h_bp, equity_coverage, limit_ratio, warning_ratio"
+    with pytest.raises(ConfigError, match=f"a feature of book: {known}"):
         load(folder)
 
 
@@ -122,7 +123,7 @@ def test_a_recorded_name_that_never_existed_is_said_at_the_start_and_replays() -
 def test_the_list_of_features_is_what_the_code_computes(root: Path) -> None:
     """A feature that nothing computes would never fire, and a missing one would be refused."""
     tree = ast.parse((root / "riskwatch/core/risk/features.py").read_text())
-    computed = {DRAWDOWN_FEATURE, COVERAGE_FEATURE, *LIMIT_FEATURES}
+    computed = {DRAWDOWN_FEATURE, *LOSS_FEATURES, COVERAGE_FEATURE, *LIMIT_FEATURES}
     whole = (root / "riskwatch/core/risk/evaluator.py").read_text()
     book = {"unpriced", "unrecognised", "unsure_share"}  # of the book, not of one reading
     assert all(f'"{name}"' in whole for name in book)

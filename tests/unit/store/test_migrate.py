@@ -36,6 +36,7 @@ VIEWS = {
     "exposure_with_derivatives",
     "position_now",
     "drawdown_now",
+    "pnl_today",
     "transfer_now",
     "killswitch_now",
     "limit_utilisation",

@@ -48,7 +48,7 @@ def equity(stages: TwoStages) -> EquityRow:
 
 def fall(stages: TwoStages) -> float:
     """Return the drawdown that was published last."""
-    return of(stages.out, DrawdownMeasured)[-1].drawdown_bp
+    return of(stages.out, DrawdownMeasured, "firm")[-1].drawdown_bp
 
 
 def firm(
@@ -69,7 +69,7 @@ def test_a_withdrawal_is_no_drawdown() -> None:
     gone = [transfer(f"t{n}", 30 + n, s, amount="0.5") for n, s in enumerate(("sent", "confirmed"))]
     stages.turn(40, *gone)
     stages.turn(400, *prices(90.0, 4))
-    assert of(stages.out, DrawdownMeasured)[-1].equity_usd == Decimal("45.00")
+    assert of(stages.out, DrawdownMeasured, "firm")[-1].equity_usd == Decimal("45.00")
     assert fall(stages) == 1_000.0
     stages.turn(410, *prices(99.0, 5))  # a tenth of 90 % more, whatever is left
     assert fall(stages) == pytest.approx(100.0)
@@ -137,7 +137,7 @@ def test_an_equity_of_nothing_measures_nothing() -> None:
     stages = firm(fill("f", 1, price="100"), rules=PACK)
     stages.turn(20, *prices(100.5, 3))
     stages.turn(30, *prices(90.0, 4))
-    found = of(stages.out, DrawdownMeasured)[-1]
+    found = of(stages.out, DrawdownMeasured, "firm")[-1]
     assert (found.linked, found.drawdown_bp) == (False, 0.0)
     assert not of(stages.out, DecisionMade, "firm")
 
@@ -146,10 +146,10 @@ def test_a_stale_asset_keeps_its_value_and_lowers_the_coverage() -> None:
     """The last price stays; an asset that was never priced is counted, and is in no sum."""
     stages = firm(balance("b", 1, "1"), balance("u", 1, "100", asset="USD"),
                   balance("x", 1, "7", asset="XYZ"), rules=RulePack(rules=()))  # fmt: skip
-    found = of(stages.out, DrawdownMeasured)[-1]
+    found = of(stages.out, DrawdownMeasured, "firm")[-1]
     assert (found.coverage, found.unpriced, found.equity_usd) == (1.0, 1, Decimal("200.00"))
     stages.turn(1_000, bitcoin(100.0, live=0, seen=3))
-    found = of(stages.out, DrawdownMeasured)[-1]
+    found = of(stages.out, DrawdownMeasured, "firm")[-1]
     assert (found.coverage, found.drawdown_bp, found.equity_usd) == (0.5, 0.0, Decimal("200.00"))
 
 
@@ -250,8 +250,8 @@ def test_one_person_cannot() -> None:
 def test_what_cannot_be_rebased_is_refused() -> None:
     """Another scope, a firm without a drawdown, and one of which nothing is known."""
     stages = firm()
-    other = stages.turn(20, order_of("ann", "rebase", 20, "book:mm"))
-    assert of(other, CommandRefused)[0].detail == "drawdown is measured of firm alone"
+    other = stages.turn(20, order_of("ann", "rebase", 20, "asset:BTC"))
+    assert of(other, CommandRefused)[0].detail == "drawdown is judged of firm and books alone"
     assert answer(ask(stages, 21)) == "NOTHING_OPEN"
     assert answer(ask(TwoStages(PACK), 21)) == "NOTHING_OPEN"
     assert answer(ask(stages, 22, key="x", mark="1.5")) == "ARGUMENT_INVALID"
