@@ -29,13 +29,13 @@ from riskwatch.config.toml import (
     strictly_between,
 )
 from riskwatch.contracts.signing import public_key_problem
+from riskwatch.core.clock import WEEKDAYS
 from riskwatch.core.events import Name
 from riskwatch.core.names import Alias, NamesConfig, NameTable, unit_fault
 from riskwatch.core.operators import Operator, Operators
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Instrument, Limit, LimitsConfig, Party, Reference
 from riskwatch.core.risk.config import Ask, DrillPlan
-from riskwatch.core.risk.drills import WEEKDAYS
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.core.text import name_fault

@@ -412,13 +412,6 @@ def _loan(event: events.Loan) -> Refusal | None:
     return check_not_negative(event, "amount")
 
 
-def _account_snapshot(event: events.AccountSnapshot) -> Refusal | None:
-    sections = (event.assets, event.instruments, event.orders, event.loans)
-    if all(section is None for section in sections):
-        return _missing("one of assets, instruments, orders and loans", "to cover something")
-    return None
-
-
 def _peg(event: events.Peg) -> Refusal | None:
     if event.price is None and event.rate is None:
         return _missing("one of price and rate", "to state what it is worth or what it promises")
@@ -489,7 +482,7 @@ CHECKS: Final[dict[type[Event], Callable[[Any], Refusal | None]]] = {
     events.OpenOrder: _open_order,
     events.Loan: _loan,
     events.Adjustment: _adjustment,
-    events.AccountSnapshot: _account_snapshot,
+    events.AccountSnapshot: _no_check,
     events.Peg: _peg,
     events.Quote: _quote,
     events.Credit: _credit,

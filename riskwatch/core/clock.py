@@ -12,6 +12,9 @@ SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+EPOCH_WEEKDAY: Final = 3
+"""Index of 1970-01-01, a Thursday, in the weekdays."""
 
 
 def micros(moment: datetime) -> int:

@@ -217,6 +217,8 @@ class QualityIssue(StrEnum):
     POSITION_IMPLAUSIBLE = "POSITION_IMPLAUSIBLE"
     """A position grew by over ten times the equity in one step, or its mark is far from every
     other price; it counts."""
+    ACCOUNT_STALE = "ACCOUNT_STALE"
+    """No source confirms any more what an account has; the last statement counts."""
     PRICE_MISSING = "PRICE_MISSING"
     """A holding has no price, so its value is unknown."""
     UNRECOGNISED = "UNRECOGNISED"

@@ -383,6 +383,7 @@ class AccountSnapshot(Event, frozen=True, kw_only=True, gc=False, tag="account_s
     The amounts come as events of their own, with the same time. A section (`assets`,
     `instruments`, `orders`, `loans`) that is left out is not covered, and an empty one says that
     there is nothing. Without `wallet` and `wallet_type` it is about the facts that name no wallet.
+    Without any section it only says that its source still sees the account, and nothing changed.
     """
 
     counterparty: Name

@@ -304,6 +304,14 @@ class AccountAdjustment(msgspec.Struct, frozen=True, gc=False, array_like=True):
     book: str = ""
 
 
+class StaleAccount(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An account whose sources are silent: its name, they, and when the last one spoke, us."""
+
+    account: str
+    sources: list[str]
+    us: int
+
+
 class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="reading"):
     """Everything that the risk stage needs of one counterparty; it replaces the last reading.
 
@@ -315,7 +323,8 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     reported, so that nothing is known about resting orders.
 
     `legs` are the legs of transfers that changed since the last reading, and `adjustments` are new
-    ones; of both a bounded number, and the next reading has the others.
+    ones; of both a bounded number, and the next reading has the others. `stale` are the accounts
+    where something is held and that no source confirms any more; else it is left out.
     """
 
     us: int
@@ -329,6 +338,7 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     orders: list[RestingOrders] | None = None
     legs: list[TransferLeg] = []
     adjustments: list[AccountAdjustment] = []
+    stale: list[StaleAccount] | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return the counterparty."""

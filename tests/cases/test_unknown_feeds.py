@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from riskwatch.config.config import Config
 
 MINUTE_14 = datetime(2024, 5, 6, 10, 14, tzinfo=UTC)
+DARK = ("REDUCE", "unknown")
 LIMIT = (
     "SELECT used_usd, headroom_usd, status FROM limit_utilisation "
     "WHERE limit_id = 'usdc' AND scope = 'asset:USDC'"
@@ -111,6 +112,53 @@ def test_an_uncrossed_book_is_no_issue(tmp_path: Path) -> None:
     assert seen.rows("SELECT value_usd FROM exposure_now WHERE asset = 'SOL'") == [("15050",)]
     assert seen.rows("SELECT 1 FROM data_quality WHERE issue = 'BOOK_CROSSED'") == []
     assert seen.rows("SELECT 1 FROM dead_letter") == []
+
+
+NO_ACCOUNT = "SELECT subject, detail FROM data_quality WHERE issue = 'ACCOUNT_STALE'"
+SWITCH = "SELECT scope, effective, quality FROM killswitch_now WHERE effective <> 'NORMAL'"
+DATA_ALERTS = "SELECT alert, severity, raised, reasons FROM alert WHERE alert LIKE '%|data'"
+
+
+def test_an_account_that_nobody_confirms_is_told_and_restricted(tmp_path: Path) -> None:
+    """Balances stop while prices go on: an issue, an alert, REDUCE of the venue, never a HALT."""
+    seen = Replayed(tmp_path, case("account_feed_dead"))
+    [(subject, detail)] = seen.rows(NO_ACCOUNT + " AND resolved_ts IS NULL")
+    assert (subject, "2024-05-06T10:59:00Z, by desk" in detail) == ("kraken/main", True)
+    assert ("counterparty:kraken", "REDUCE", "unknown") in seen.rows(SWITCH)
+    assert [scope for scope, effective, _ in seen.rows(SWITCH) if effective == "REDUCE"] == [
+        "counterparty:kraken"
+    ]
+    [(alert, severity, raised, reasons)] = seen.rows(DATA_ALERTS)
+    assert (alert, severity, raised) == ("counterparty:kraken|data", "REDUCE", 1)
+    assert "no source has confirmed what account main has since 2024-05-06T10:59:00Z" in reasons
+    confirmed = seen.rows("SELECT DISTINCT confirmed_at FROM exposure_now")
+    assert [str(at)[:19] for (at,) in confirmed] == ["2024-05-06T10:59:00"]
+
+
+def test_an_account_whose_source_finds_no_change_is_fresh(tmp_path: Path) -> None:
+    """The balances stop, and the source goes on to say that it sees the account: all is well."""
+    seen = Replayed(tmp_path, rewritten("account_feed_dead"))
+    assert seen.rows(NO_ACCOUNT) == seen.rows(DATA_ALERTS) == []
+    assert [scope for scope, *_ in seen.rows(SWITCH)] == ["book:arb"]
+    assert seen.rows("SELECT 1 FROM dead_letter") == []
+
+
+def test_one_connection_that_dies_is_one_alert(tmp_path: Path) -> None:
+    """One source of the accounts at three venues dies: three venues restricted, one alert."""
+    # A limit restricts binance as much already, so its alert cannot stand for the others.
+    lines = []
+    for line in case("account_feed_dead").read_text().splitlines():
+        event = msgspec.json.decode(line)
+        lines.append(line)
+        for venue in ("coinbase", "binance") if event["type"] == "balance" else ():
+            other = event | {"counterparty": venue, "event_id": f"{event['event_id']}-{venue}"}
+            lines.append(msgspec.json.encode(other).decode())
+    seen = Replayed(tmp_path, lines, until=datetime(2024, 5, 6, 14, tzinfo=UTC))
+    dark = [scope for scope, effective, q in seen.rows(SWITCH) if (effective, q) == DARK]
+    assert dark == ["counterparty:binance", "counterparty:coinbase", "counterparty:kraken"]
+    [(alert, severity, raised, reasons)] = seen.rows(DATA_ALERTS)
+    assert (alert, severity, raised) == ("counterparty:coinbase|data", "REDUCE", 1)
+    assert "our connection desk is silent about binance, coinbase, kraken" in reasons
 
 
 def test_two_venues_that_go_down_are_two_alerts(tmp_path: Path) -> None:

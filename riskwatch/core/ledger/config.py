@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from riskwatch.core.bounds import NotNegative
+from riskwatch.core.ledger.freshness import AccountCalendar
 from riskwatch.core.ledger.holding import CHUNK_SPAN_S, MAX_CHUNK_DELTAS
 
 MIN_DELTAS: Final = 2 * MAX_CHUNK_DELTAS
@@ -77,6 +78,12 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     confirm_s : int
         How much later a second snapshot of the same source confirms one that took something away
         without fills or transfers, seconds of event time.
+    account_stale_s : int
+        An account is not stale before its sources are silent for this long, seconds; at least 60.
+    account_stale_gaps : float
+        An account is stale if its sources are silent for this many times their longest usual gap.
+    calendars : tuple of AccountCalendar
+        When sources state accounts; without one, a source has the rhythm that it shows.
 
     Raises
     ------
@@ -105,6 +112,9 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     old_s: int = 3_600
     covers: dict[str, Literal["account", "book"]] = {}
     confirm_s: int = 30
+    account_stale_s: Annotated[int, msgspec.Meta(ge=60)] = 1_800
+    account_stale_gaps: Annotated[float, msgspec.Meta(ge=1.0)] = 5.0
+    calendars: tuple[AccountCalendar, ...] = ()
 
     def __post_init__(self) -> None:
         if self.late_window_s < CHUNK_SPAN_S:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.enums import Cause, QualityIssue, RejectReason
 from riskwatch.core.events import LedgerEvent, identity
+from riskwatch.core.ledger.freshness import FreshnessConfig
 from riskwatch.core.money import EXACT, canonical, mul
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading
@@ -80,8 +81,8 @@ class LedgerParameters:
     """
 
     __slots__ = (
-        "config", "grace_us", "late_us", "live", "memory_us", "most", "old_us", "reconcile_abs",
-        "reconcile_rel", "reference", "retention_us",
+        "config", "freshness", "grace_us", "late_us", "live", "memory_us", "most", "old_us",
+        "reconcile_abs", "reconcile_rel", "reference", "retention_us",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +91,11 @@ class LedgerParameters:
         self.config = config
         self.reference = reference
         self.live = live
+        self.freshness = FreshnessConfig(
+            account_stale_s=config.account_stale_s,
+            account_stale_gaps=config.account_stale_gaps,
+            calendars=config.calendars,
+        )
         self.old_us = config.old_s * SECOND
         self.late_us = config.late_window_s * SECOND
         self.retention_us = config.transfer_retention_s * SECOND
@@ -182,6 +188,18 @@ def settlement_overdue(us: int, subject: str, settles_us: int, legs: str) -> Dat
         subject=subject,
         detail=f"settles_at={moment(settles_us).isoformat()} legs={legs}",
         cause=Cause.COUNTERPARTY,
+    )
+
+
+def account_stale(us: int, subject: str, detail: str) -> DataQualityRaised:
+    """Return the issue that no source confirms what an account has."""
+    issue = QualityIssue.ACCOUNT_STALE
+    return DataQualityRaised(
+        **Origin.tick(us).stamp(DataQualityRaised, f"{issue}|{subject}"),
+        issue=issue,
+        subject=subject,
+        detail=detail,
+        cause=Cause.FEED,
     )
 
 

@@ -17,6 +17,7 @@ from riskwatch.core.ledger import statements
 from riskwatch.core.ledger.activity import OrderRow, RecentFills, RestingSums
 from riskwatch.core.ledger.config import FILL_HOLDINGS, SOURCE_SHARE
 from riskwatch.core.ledger.flow import TransferFlow
+from riskwatch.core.ledger.freshness import AccountFreshness
 from riskwatch.core.ledger.holding import (
     NEVER,
     DirtyRows,
@@ -227,6 +228,8 @@ class LedgerParty:
         The same for adjustments.
     next_repayment : int
         Lower bound of the due times of loans that are not told as overdue, microseconds.
+    freshness : AccountFreshness
+        When each source last stated each account, and which accounts are stale.
     executions : dict of str to AccountExecutions
         Latest fills and trade ids, by account.
     awaiting, links, aliases : dict
@@ -240,10 +243,10 @@ class LedgerParty:
 
     __slots__ = (
         "adjustment_counts", "adjustment_horizons", "adjustments", "aliases", "awaiting", "breaks",
-        "by", "cell_horizon", "cells", "changed", "dirty", "emitted", "executions", "flow", "heard",
-        "key", "lines", "links", "loan_horizon", "loans", "name", "names", "next_due",
-        "next_repayment", "order_horizon", "orders", "overdue", "places", "positions", "recent",
-        "resting", "routes", "slippage_bp", "slips", "swept", "trade_horizon", "trades",
+        "by", "cell_horizon", "cells", "changed", "dirty", "emitted", "executions", "flow",
+        "freshness", "heard", "key", "lines", "links", "loan_horizon", "loans", "name", "names",
+        "next_due", "next_repayment", "order_horizon", "orders", "overdue", "places", "positions",
+        "recent", "resting", "routes", "slippage_bp", "slips", "swept", "trade_horizon", "trades",
         "transfer_counts", "transfer_horizons", "transfers", "unread", "untold", "wm",
     )  # fmt: skip
 
@@ -286,6 +289,7 @@ class LedgerParty:
         self.awaiting: dict[tuple[str, ...], EntityKey] = {}
         self.links: dict[tuple[str, str], EntityKey] = {}
         self.aliases: dict[EntityKey, EntityKey] = {}
+        self.freshness = AccountFreshness(name, dirty)
 
     @property
     def has_entities(self) -> bool:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskwatch.core.clock import HOUR, MINUTE, SECOND
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.ledger.adjustments import sweep_adjustments, take_adjustments
+from riskwatch.core.ledger.freshness import stale_detail
 from riskwatch.core.ledger.holding import NEVER
 from riskwatch.core.ledger.movements import sweep_transfers, take_legs
 from riskwatch.core.ledger.outputs import (
     LedgerOutput,
     LedgerParameters,
+    account_stale,
     issue_resolved,
     loan_overdue,
     reconciliation_break,
@@ -47,6 +51,7 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
             reach, since = party.wm - parameters.late_us, party.wm - parameters.retention_us
             out += _sweep(parameters, party, us, reach, since)
         out += _end_execution_issues(party, us)
+        out += _look_at_sources(parameters, party, us)
         if _due(party, us):
             out.append(_reading(party, us))
         elif _is_forgettable(parameters, party, us):
@@ -208,7 +213,18 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     known = bool(party.orders) or party.order_horizon != NEVER
     orders = party.resting.groups() if known else None
     return CounterpartyReading(
-        us, party.name, holdings, positions, flow, slips, fills, missed, orders, legs, adjustments
+        us,
+        party.name,
+        holdings,
+        positions,
+        flow,
+        slips,
+        fills,
+        missed,
+        orders,
+        legs,
+        adjustments,
+        [party.freshness.describe(each) for each in sorted(party.freshness.stale)] or msgspec.UNSET,
     )
 
 
@@ -266,6 +282,26 @@ def _end_execution_issues(party: LedgerParty, us: int) -> list[LedgerOutput]:
         for issue in executions.end_issues(us) if executions.issues else ():
             subject = executions.subject(issue)
             out.append(issue_resolved(f"tick/{us}", us, QualityIssue(issue), subject))
+    return out
+
+
+def _look_at_sources(
+    parameters: LedgerParameters, party: LedgerParty, us: int
+) -> list[LedgerOutput]:
+    """Report each account with holdings that became stale, or that a source confirms again."""
+    freshness = party.freshness
+    if freshness.next_us is not None and us < freshness.next_us and not freshness.stale:
+        return []
+    out: list[LedgerOutput] = []
+    held = {key[1]: None for key, line in party.lines.items() if line.amount}
+    held |= {key[1]: None for key, of in party.positions.items() if of.line.amount}
+    for account, stale in freshness.look(us, held, parameters.freshness).items():
+        subject, party.changed = f"{party.name}/{account}", True
+        party.dirty[party.key] = party
+        if stale is None:
+            out.append(issue_resolved(f"tick/{us}", us, QualityIssue.ACCOUNT_STALE, subject))
+        else:
+            out.append(account_stale(us, subject, stale_detail(stale)))
     return out
 
 

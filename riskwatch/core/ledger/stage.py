@@ -68,6 +68,10 @@ _HANDLERS: dict[type, Handler] = {
 }
 
 
+_STATEMENTS: Final = (Balance, Position, AccountSnapshot)
+"""Facts by which a source proves that it still sees an account."""
+
+
 class LedgerStage:
     """Computes exact holdings and flow features from fills, balances and transfers.
 
@@ -138,7 +142,8 @@ class LedgerStage:
             party = state.parties.get(name)
             if party is None:
                 party = self._open(state, name, event.source, micros(event.ts))
-            return _HANDLERS[type(event)](self._parameters, party, event, micros(event.ts))
+            kind, us = type(event), micros(event.ts)
+            out = _HANDLERS[kind](self._parameters, party, event, us)
         except FactRefusedError as refusal:
             rejected: list[LedgerOutput] = [event_rejected(event, refusal)]
             if refusal.issue is not None and isinstance(event, Fill | FillCorrection):
@@ -148,6 +153,9 @@ class LedgerStage:
             if refusal.reason is RejectReason.LIMIT_REACHED:
                 return self._note_refused(state, event, refusal.detail) + rejected
             return rejected
+        if kind in _STATEMENTS:
+            party.freshness.prove(event.account, event.source, us)
+        return out
 
     def _open(self, state: LedgerState, name: str, source: str, us: int) -> LedgerParty:
         """Create a counterparty. One that is not listed needs room, in all and of its source."""

@@ -17,6 +17,7 @@ row                                                        holds
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
 ``loan/<counterparty>/<id>``                               latest snapshot
 ``shown/<place>/<component>/<name>``                       amounts not zero in the last reading
+``stated/<counterparty>/<account>/<source>``               :mod:`riskwatch.core.ledger.freshness`
 ``refused/<source>``                                       when a fact of it had no room last
 ``forgotten/counterparties``                               newest fact of those that were forgotten
 ========================================================== =================================
@@ -35,6 +36,7 @@ import msgspec
 from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.entries import AdjustmentRow
 from riskwatch.core.ledger.flow import TransferFlowRow
+from riskwatch.core.ledger.freshness import SourceRow
 from riskwatch.core.ledger.holding import (
     NEVER,
     DeltaChunk,
@@ -125,6 +127,8 @@ class LedgerState:
         self.dirty["forgotten/counterparties"] = ForgottenRow(self.forgotten_us)
         for executions in party.executions.values():
             executions.forget()
+        for key in list(party.freshness.sources):
+            party.freshness.drop(key)
         del self.parties[party.name]
         self.counts = None
         self.dirty[party.key] = self.dirty[party.flow.key] = None
@@ -306,6 +310,11 @@ def _load_shown(state: LedgerState, rest: str, row: Row) -> None:
     line.shown = bool(_decode(row, int))
 
 
+def _load_stated(state: LedgerState, rest: str, row: Row) -> None:
+    name, account, source = rest.split("/", 2)
+    state.party(name).freshness.restore((account, source), _decode(row, SourceRow))
+
+
 def _load_refused(state: LedgerState, rest: str, row: Row) -> None:
     state.refused[rest] = _decode(row, RefusedRow)
 
@@ -332,6 +341,7 @@ _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "order": _load_order,
     "loan": _load_loan,
     "shown": _load_shown,
+    "stated": _load_stated,
     "refused": _load_refused,
     "forgotten": _load_forgotten,
 }

@@ -641,6 +641,8 @@ def _no_data_reason(row: ScopeRow, context: EvaluationContext) -> str:
     """Return why there is no data, or for how long there has been none."""
     if context.fault:
         return f"{context.scope}: {context.fault}"
+    if context.unconfirmed:
+        return f"{context.scope}: {context.unconfirmed}"
     minutes = (context.us - row.unknown_since) / SECOND / 60.0
     return f"{context.scope}: nothing has been heard for {minutes:.0f} minutes"
 

@@ -6,11 +6,19 @@ repeats no drill, and a drill that was due while the worker was down is signalle
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, moment
+from riskwatch.core.clock import (
+    DAY,
+    EPOCH_WEEKDAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    WEEKDAYS,
+    moment,
+)
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.outputs import SCHEDULED_BY, DrillSignalled, Origin
 from riskwatch.core.risk.state import DrillRow
@@ -21,9 +29,6 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import DrillPlan
     from riskwatch.core.risk.gate import AuthorizedCommand
     from riskwatch.core.risk.state import RiskState
-
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 
 
 def last_due(plan: DrillPlan, us: int) -> int:
@@ -41,7 +46,7 @@ def last_due(plan: DrillPlan, us: int) -> int:
     hours, minutes = plan.at.split(":")
     first = int(hours) * HOUR + int(minutes) * MINUTE
     if plan.weekday:
-        first += (WEEKDAYS.index(plan.weekday) - _EPOCH_WEEKDAY) % len(WEEKDAYS) * DAY
+        first += (WEEKDAYS.index(plan.weekday) - EPOCH_WEEKDAY) % len(WEEKDAYS) * DAY
     return first + (us - first) // every * every
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import SECOND
+from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.money import quantise
 from riskwatch.core.outputs import DecisionMade, Origin, Output
@@ -326,7 +326,7 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
         The scope.
     features : dict of str to float
         Its features; probabilities of the models are added.
-    cause, quality, support, refute, fault
+    cause, quality, support, refute, fault, unconfirmed
         As in :class:`~riskwatch.core.risk.explanation.EvaluationContext`.
     fresh : int
         Fresh observations since the last evaluation.
@@ -357,6 +357,7 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
     labelled: bool = False
     ours: bool = True
     fault: str = ""
+    unconfirmed: str = ""
     inputs: str = ""
     is_foreign: bool = False
     silent: Sequence[str] = ()
@@ -514,6 +515,7 @@ class Evaluator:
             stakes=partial(self.stakes_calculator.on, state, tick, subject.scope),
             limits=state.binding_usages.get(subject.scope, {}),
             fault=subject.fault,
+            unconfirmed=subject.unconfirmed,
             silent=subject.silent,
             dependents=self._dependents(tick, subject.scope),
         )
@@ -544,7 +546,7 @@ class Evaluator:
                 caps=caps,
             )
             made += self.scope_evaluator.conclude(state, tick, row, evaluation, context)
-            if row.effective is not row.state and not row.dark_id:
+            if row.effective is not row.state and not row.dark_id and not subject.unconfirmed:
                 for venue in subject.silent:
                     tick.dependents.setdefault(venue, []).append(subject.scope)
         inputs = f"{subject.inputs}|{context.quality}|{self._state(state, context.scope)}"
@@ -696,6 +698,7 @@ class Evaluator:
         names |= {
             s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
         }
+        tell_at = self._silent_connections(state, tick)
         for name in sorted(names):
             scope = f"{COUNTERPARTY}:{name}"
             if name not in known and self.scope_evaluator.is_idle(state, scope, limit_features):
@@ -708,17 +711,43 @@ class Evaluator:
             features = counterparty_features(state, name, tick.us, self.config, self.reference)
             is_scored = name in state.parties or name in state.venues
             quality = venue_quality(state.venues.get(name), tick.us, self.config)
+            told_at = tell_at.get(name, name)
+            dark = name in faulted or bool(party is not None and party.stale)
             yield ScopeSubject(
                 scope,
                 features | limit_features.get(scope, {}),
                 Cause.COUNTERPARTY,
-                quality=Quality.UNKNOWN if name in faulted else quality,
+                quality=Quality.UNKNOWN if dark else quality,
                 is_scored=is_scored,
                 labelled=name not in faulted,
                 ours=is_scored and has_business(party, state, self.config),
                 fault=faulted.get(name, ""),
+                unconfirmed=stale_reason(state, name),
+                silent=() if told_at == name or quality is Quality.UNKNOWN else (told_at,),
                 inputs=_text_of(features),
             )
+
+    def _silent_connections(self, state: RiskState, tick: TickContext) -> dict[str, str]:
+        """Return which counterparty's alert stands for each whose accounts one source left stale.
+
+        It is the one that has an alert already, else the first without data whose exposure is worth
+        an alert, and that nothing else restricts as much.
+        """
+        told_at: dict[str, str] = {}
+        for names in stale_connections(state).values():
+            rows = {name: state.scopes.get(f"{COUNTERPARTY}:{name}", ScopeRow()) for name in names}
+            worth = [
+                name
+                for name in names
+                if rows[name].state.rank < State.REDUCE.rank
+                and self.stakes_calculator.on(state, tick, f"{COUNTERPARTY}:{name}").exposure
+                >= self.config.alert_from_usd
+            ]
+            since = {name: rows[name].unknown_since for name in worth}
+            order = sorted(worth, key=lambda name: (since[name] < 0, since[name], name))
+            for leader in ([n for n in names if rows[n].dark_id] or order)[:1]:
+                told_at |= dict.fromkeys(names, leader)
+        return told_at
 
     def _books(
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
@@ -736,6 +765,36 @@ class Evaluator:
         for scope in sorted(scopes):
             equity = firm if scope == FIRM else measured.get(scope, {})
             yield ScopeSubject(scope, limit_features.get(scope, {}) | equity, Cause.LIMIT)
+
+
+def stale_connections(state: RiskState) -> dict[tuple[str, ...], list[str]]:
+    """Return the counterparties with stale accounts, by the sources that left all of them."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in sorted(state.parties):
+        stale = state.parties[name].stale
+        if stale:
+            sources = dict.fromkeys(source for each in stale for source in each.sources)
+            found.setdefault(tuple(sorted(sources)), []).append(name)
+    return found
+
+
+def stale_reason(state: RiskState, name: str) -> str:
+    """Return why what we have with a counterparty is not confirmed; empty if it is.
+
+    If one connection left several counterparties, the reason names all of them.
+    """
+    party = state.parties.get(name)
+    if party is None or not party.stale:
+        return ""
+    accounts = ", ".join(each.account for each in party.stale)
+    last = min(each.us for each in party.stale)
+    for sources, names in stale_connections(state).items():
+        if name in names and len(names) > 1:
+            return (
+                f"our connection {', '.join(sources)} is silent about {', '.join(names)} since "
+                f"{rfc3339(last)}"
+            )
+    return f"no source has confirmed what account {accounts} has since {rfc3339(last)}"
 
 
 def unpriced_features(state: RiskState, unvalued: dict[str, bool]) -> dict[str, Features]:

@@ -37,9 +37,10 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     `stakes` returns the exposure at stake; it is called only when needed, because it sums over all
     holdings. `scores` returns the explanation of each probability, by the name of its feature; it
     is called only when needed, too. `limits` has the limit behind each limit feature. `fault` says
-    why the holdings of the scope are not kept up to date; it is empty if they are. `silent` are the
-    venues whose silence is why the scope has no data: their alerts stand for it. `dependents` are
-    the scopes for which the alert of this one stands.
+    why the holdings of the scope are not kept up to date; it is empty if they are. `unconfirmed`
+    says which accounts no source confirms. `silent` are the venues whose silence is why the scope
+    has no data: their alerts stand for it. `dependents` are the scopes for which the alert of this
+    one stands.
     """
 
     us: int
@@ -53,6 +54,7 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     scores: dict[str, Callable[[], Explanation]] = {}
     limits: Mapping[str, LimitUsage] = {}
     fault: str = ""
+    unconfirmed: str = ""
     silent: Sequence[str] = ()
     dependents: Sequence[str] = ()
 

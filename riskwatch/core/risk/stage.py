@@ -277,6 +277,7 @@ class RiskStage:
         )
         row.positions = reading.positions
         row.orders = reading.orders
+        row.stale = reading.stale or []
         apply_legs(state, row, reading, self.config.transit)
         queue_adjustments(state, row, reading)
         queue_fills(row, reading)

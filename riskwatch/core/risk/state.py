@@ -52,6 +52,7 @@ from riskwatch.core.readings import (
     Holding,
     OpenPosition,
     RestingOrders,
+    StaleAccount,
 )
 from riskwatch.core.risk.baseline import Baseline
 from riskwatch.core.risk.history import PriceHistory
@@ -395,8 +396,10 @@ class PartyRow(msgspec.Struct):
     value of the fills of that day, and of the day before, USD).
     `bases` is by position the time of the statement of its mark, microseconds, and the mark divided
     by the price of the base. `sizes` is by position its exposure when it was last judged, USD, and
-    `implausible` the id of the open alert of each that can hardly be. `opened` is the time of the
-    first reading of each account, microseconds; 0 if that was not recorded.
+    `implausible` the id of the open alert of each that can hardly be.
+    `stale` are the accounts that no source confirms any more.
+    `opened` is the time of the first reading of each account, microseconds; 0 if that was not
+    recorded.
     """
 
     us: int
@@ -420,6 +423,7 @@ class PartyRow(msgspec.Struct):
     bases: dict[str, tuple[int, float]] = {}
     sizes: dict[str, float] = {}
     implausible: dict[str, str] = {}
+    stale: list[StaleAccount] = []
 
 
 class CreditItem(msgspec.Struct, array_like=True):

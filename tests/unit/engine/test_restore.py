@@ -187,6 +187,11 @@ def history() -> Iterator[Any]:
         479: [PartitionFault(micros(facts.at(at(479))), "ledger/2", "f" * 32, ["binance"])],
         480: [facts.loan("l0", at(480), "5", loan_id="no room")],
     }
+    for minute in range(460, 479):  # before the fault of its worker, which a reading ends
+        polled = facts.balance(
+            f"s{minute}", at(minute), "1", counterparty="binance", account="polled"
+        )
+        placed.setdefault(minute, []).append(polled)
     for minute in range(HISTORY_MINUTES):
         yield from quotes(minute)
         yield from placed.get(minute, ())

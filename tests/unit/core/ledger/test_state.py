@@ -17,6 +17,7 @@ def test_only_dirty_rows_are_drained_with_sorted_keys() -> None:
         "cell/kraken/mm/main//BTC/custody",
         "order/kraken/mm/main/a/b c",
         "party/kraken",
+        "stated/kraken/main/feed",
     ]
     assert state.drain() == {}
     run([tick(1)], state)
