@@ -36,8 +36,10 @@ from riskwatch.core.operators import Operator, Operators
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Instrument, Limit, LimitsConfig, Party, Reference
 from riskwatch.core.risk.config import Ask, DrillPlan
+from riskwatch.core.risk.default_probability import PD_TARGET
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
+from riskwatch.core.scopes import COUNTERPARTY
 from riskwatch.core.text import name_fault
 from riskwatch.errors import ConfigError, ModelError, raise_config_errors
 from riskwatch.version import ENGINE
@@ -481,6 +483,7 @@ def _load_policy(directory: Path, *, build_models: bool = True) -> Policy:
     assert read is not None, "what cannot be read is an error"
     assert models is not None, "what cannot be read is an error"
     scope_kinds = {q.id: kind for kind, group in target_specs(models).items() for q in group}
+    scope_kinds |= {PD_TARGET: COUNTERPARTY}
     made = msgspec.structs.replace(read, models=models)
     raise_config_errors(consistency.check_policy_file(POLICY, MODELS, made, scope_kinds))
     return made
@@ -491,6 +494,7 @@ def model_scores(models: ModelsConfig) -> existence.Scores:
     from riskwatch.models.config import target_specs  # noqa: PLC0415 - half a second to import
 
     targets = {k: [spec.id for spec in group] for k, group in target_specs(models).items()}
+    targets.setdefault(COUNTERPARTY, []).append(PD_TARGET)
     return existence.score_features(models, targets)
 
 

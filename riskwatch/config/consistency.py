@@ -20,6 +20,7 @@ from riskwatch.core.money import quantise
 from riskwatch.core.operators import Role
 from riskwatch.core.outputs import CLIENT_NAME
 from riskwatch.core.risk.config import ALL
+from riskwatch.core.risk.default_probability import PD_TARGET
 from riskwatch.core.risk.scorer import ENSEMBLE
 from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from riskwatch.core.operators import Operators
     from riskwatch.core.policy import Policy
     from riskwatch.core.reference import Asset, LimitsConfig, Party, Reference
-    from riskwatch.core.risk.config import DrillPlan, RiskConfig
+    from riskwatch.core.risk.config import DrillPlan, RiskConfig, ScorePd
     from riskwatch.core.risk.pretrade import ClientTerms, PretradeConfig
     from riskwatch.core.rules import RulePack
 
@@ -151,6 +152,7 @@ def check_policy_file(
     yield from _check_sources(file, risk)
     names = [generation.name or generation.model for generation in models.generations]
     names += [ENSEMBLE] if names else []
+    yield from _check_score_pd(file, risk.score_pd, targets)
     for i, ask in enumerate(risk.asks):
         if ask.generation not in names:
             expected = f"one of the generations {', '.join(names) or '(there are none)'}"
@@ -205,6 +207,20 @@ def _check_pretrade(file: str, made: PretradeConfig) -> Iterator[ConfigError]:
     for scope in made.scopes:
         if not is_scope(scope):
             yield ConfigError(file, f"{where}.scopes", "scopes, such as book:arb", scope)
+
+
+def _check_score_pd(
+    file: str, laws: Mapping[str, ScorePd], targets: Mapping[str, str]
+) -> Iterator[ConfigError]:
+    known = [target for target in targets if target != PD_TARGET]
+    for target, law in laws.items():
+        where = f"risk.score_pd.{target}"
+        if target not in known:
+            expected = f"one of the targets {', '.join(known) or '(there are none)'}"
+            yield ConfigError(file, where, expected, target, suggestion(target, known))
+        if (law.half_odds > 0.0) == (law.loss > 0.0):
+            found = f"half_odds = {law.half_odds:g}, loss = {law.loss:g}"
+            yield ConfigError(file, where, "one of half_odds and loss above zero", found)
 
 
 def _check_times(file: str, risk: RiskConfig) -> Iterator[ConfigError]:

@@ -83,6 +83,22 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return ask_rule_id(self.generation, self.target, self.state)
 
 
+class ScorePd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the probability of a target enters the PD; one of the two is above zero.
+
+    Attributes
+    ----------
+    half_odds : float
+        Odds of the target at which the PD is one half. For a target that is a sign of failure.
+    loss : float
+        Share of value that is lost if the target comes, 0..1. For a target about the price of an
+        issuer's assets.
+    """
+
+    half_odds: NotNegative = 0.0
+    loss: Share = 0.0
+
+
 class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of operators' commands and of their alerts (``[risk.people]``).
 
@@ -280,6 +296,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Maximum number of credit events kept per subject (:mod:`.credit` says of whom).
     asks : tuple of Ask
         Asks of models.
+    score_pd : dict of str to ScorePd
+        By target: how its served probability enters the PD (:mod:`.default_probability`).
     calm_dislocation_bp : float
         While a venue's dislocation is below this, its oldest withdrawal has waited no longer than
         its baseline, and no source reports suspended withdrawals, the models score it only every
@@ -340,6 +358,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bounded_share: Share = 0.25
     max_credit: AtLeastOne = 256
     asks: tuple[Ask, ...] = ()
+    score_pd: dict[str, ScorePd] = {}
     calm_dislocation_bp: NotNegative = 25.0
     baseline: BaselineConfig = BaselineConfig()
     people: PeopleConfig = PeopleConfig()

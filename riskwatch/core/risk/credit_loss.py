@@ -10,18 +10,28 @@ in a day.
 
 from __future__ import annotations
 
+from functools import partial
 from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.enums import Cause
+from riskwatch.core.enums import Cause, State
 from riskwatch.core.money import MAX_USD, quantise
 from riskwatch.core.risk.credit import FAILURE_KINDS, credit_rating, news_weight
+from riskwatch.core.risk.default_probability import (
+    PD_TARGET,
+    PdParts,
+    explain_pd,
+    implied_pd,
+)
 from riskwatch.core.risk.exposure import Exposures, ExposureSums
-from riskwatch.core.risk.scorer import ImpactLaw, SquareRootSlippage
+from riskwatch.core.risk.scorer import ENSEMBLE, ImpactLaw, ModelScore, SquareRootSlippage
+from riskwatch.core.scopes import ASSET, COUNTERPARTY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.scorer import SlippageModel
@@ -100,22 +110,76 @@ class CreditAssessor:
     def loss_rate(self, state: RiskState, subject: str) -> tuple[float, float, float]:
         """Return the PD, the LGD and the horizon of the PD in seconds, of any party.
 
-        The PD is the largest of three: the PD of the rating over the horizon; the weight of news of
-        a failure; and, for an issuer, the PD that the market price of its assets implies, which is
-        discount ÷ LGD, the credit triangle (Hull, "Options, Futures, and Other Derivatives",
-        chapter on credit risk).
+        The parts of the PD are those of :mod:`.default_probability`. Telemetry is that of the
+        scores as they were published last.
         """
+        lgd, horizon = self._lgd(state, subject)
+        parts = self.pd_parts(state, subject, self._telemetry(state, subject, lgd))
+        return quantise(parts.total, 9), quantise(lgd, 9), horizon
+
+    def pd_parts(self, state: RiskState, subject: str, telemetry: float) -> PdParts:
+        """Return the parts of the PD of any party, given what scores imply."""
+        lgd, horizon = self._lgd(state, subject)
         news = state.credit.get(subject)
-        party = self.reference.party(subject)
-        lgd, horizon = party.lgd, self.config.horizon_s
-        if self.is_gated(state, subject):
-            horizon = self.config.gated_horizon_s
-            lgd = min(1.0, lgd * self.config.gated_lgd_factor)
         yearly = self.reference.pd_by_rating[credit_rating(subject, news, self.reference)]
         failed = min(1.0, news_weight(news, FAILURE_KINDS, self.config))
         implied = self._discount(state, subject) / lgd if lgd > 0.0 else 0.0
-        pd = max(horizon_pd(yearly, horizon), failed, min(1.0, implied))
-        return quantise(pd, 9), quantise(lgd, 9), horizon
+        return PdParts(horizon_pd(yearly, horizon), failed, min(1.0, implied), telemetry)
+
+    def default_scores(
+        self, state: RiskState, name: str, scored: Iterable[ModelScore]
+    ) -> list[ModelScore]:
+        """Return the PD of a counterparty as scores, one for each generation that may ask.
+
+        Parameters
+        ----------
+        state : RiskState
+            News and prices of this tick.
+        name : str
+            The counterparty.
+        scored : iterable of ModelScore
+            Its scores of this tick.
+        """
+        lgd, _ = self._lgd(state, name)
+        found: dict[str, tuple[float, ModelScore]] = {}
+        for each in scored:
+            law = self.config.score_pd.get(each.target)
+            if law is None or each.cap is State.NORMAL:
+                continue
+            telemetry = implied_pd(each.probability, law, lgd)
+            if each.generation not in found or telemetry > found[each.generation][0]:
+                found[each.generation] = telemetry, each
+        out = []
+        for telemetry, each in found.values():
+            parts = self.pd_parts(state, name, telemetry)
+            pd, grounds = quantise(parts.total, 9), partial(explain_pd, parts)
+            out.append(
+                msgspec.structs.replace(each, target=PD_TARGET, probability=pd, grounds=grounds)
+            )
+        return out
+
+    def _lgd(self, state: RiskState, subject: str) -> tuple[float, float]:
+        """Return the LGD of a party, and the horizon of its PD in seconds."""
+        lgd, horizon = self.reference.party(subject).lgd, self.config.horizon_s
+        if self.is_gated(state, subject):
+            horizon = self.config.gated_horizon_s
+            lgd = min(1.0, lgd * self.config.gated_lgd_factor)
+        return lgd, horizon
+
+    def _telemetry(self, state: RiskState, subject: str, lgd: float) -> float:
+        """Return the largest PD that published scores of a party and its assets imply."""
+        if not self.config.score_pd:
+            return 0.0
+        scopes = [f"{COUNTERPARTY}:{subject}"]
+        scopes += [f"{ASSET}:{asset}" for asset in self._issued.get(subject, ())]
+        worst = 0.0
+        for scope in scopes:
+            row = state.published_scores.get(scope)
+            for target, law in self.config.score_pd.items():
+                last = None if row is None else row.scores.get(f"{target}|{ENSEMBLE}")
+                if last is not None:
+                    worst = max(worst, implied_pd(last.probability, law, lgd))
+        return worst
 
     def party(self, state: RiskState, name: str, exposures: Exposures) -> CreditAssessment:
         """Assess a counterparty that holds our assets."""

@@ -43,6 +43,7 @@ from riskwatch.core.risk.marks import (
     unknown_scopes,
     unsure_usd,
 )
+from riskwatch.core.risk.network_waits import common_waits
 from riskwatch.core.risk.plausibility import judge_positions
 from riskwatch.core.risk.pnl import booked_results
 from riskwatch.core.risk.rule_engine import score_feature
@@ -66,7 +67,7 @@ from riskwatch.core.scopes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from riskwatch.core.readings import CounterpartyReading
     from riskwatch.core.reference import LimitsConfig, Reference
@@ -103,6 +104,17 @@ class ScopeScores(msgspec.Struct, gc=False):
     caps: dict[str, State] = {}
     explanations: dict[str, Callable[[], Explanation]] = {}
 
+    def add(self, scored: Iterable[ModelScore], features: Features) -> None:
+        """Add scores; the probabilities of those above shadow become features."""
+        for each in scored:
+            self.scored.append(each)
+            if each.cap is State.NORMAL:
+                continue  # a shadow score is published only: no rule may use it
+            feature = score_feature(each.generation, each.target)
+            features[feature] = each.probability
+            self.explanations[feature] = each.grounds
+            self.caps[feature] = each.cap
+
 
 MAX_SCORES: Final = 10
 """Maximum number of scores of one scope that are published at one tick."""
@@ -110,7 +122,9 @@ SCORE_MOVE: Final = 0.01
 """Change of a probability from which a score is published although no input changed."""
 SEVERITY_MOVE: Final = 0.1
 """Change of a severity from which a score is published although no input changed."""
-AGES: Final = frozenset({"withdrawal_age_s", "withdrawal_age_ratio", "reserves_age_days"})
+AGES: Final = frozenset(
+    {"withdrawal_age_s", "withdrawal_age_ratio", "network_wait_ratio", "reserves_age_days"}
+)
 """Features that grow by time alone: they are no change of an input."""
 
 
@@ -155,14 +169,7 @@ class ScoreCollector:
         scored = self.scorer.observe(
             state.scorer, us, scope, kind, features, labelled=labelled, ours=ours, due=out
         )
-        for each in scored:
-            if each.cap is State.NORMAL:
-                continue  # a shadow score is published only: no rule may use it
-            feature = score_feature(each.generation, each.target)
-            features[feature] = each.probability
-            scores.explanations[feature] = each.grounds
-            scores.caps[feature] = each.cap
-        scores.scored = scored
+        scores.add(scored, features)
         if scored and out:
             scores.due = True
             state.sent[key] = us
@@ -530,6 +537,7 @@ class Evaluator:
                 labelled=subject.labelled,
                 ours=subject.ours,
             )
+            self._default_scores(state, context.scope, context.features, scores)
             context.scores.update(scores.explanations)
             caps = self.scope_evaluator.apply_bound(state, tick, context.scope, scores.caps)
         made: list[Output] = []
@@ -558,6 +566,15 @@ class Evaluator:
             yield from self.advisory_evaluator.evaluate(
                 state, tick, context, subject.fresh, caps, advised
             )
+
+    def _default_scores(
+        self, state: RiskState, scope: str, features: Features, scores: ScopeScores
+    ) -> None:
+        """Add the PD of a counterparty to its scores."""
+        at = parse(scope)
+        if at.kind == COUNTERPARTY and scores.scored:
+            assessor = self.stakes_calculator.assessor
+            scores.add(assessor.default_scores(state, at.name, scores.scored), features)
 
     @staticmethod
     def _dependents(tick: TickContext, scope: str) -> list[str]:
@@ -699,6 +716,7 @@ class Evaluator:
             s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
         }
         tell_at = self._silent_connections(state, tick)
+        common = common_waits(state, tick.us, self.config, self.reference)
         for name in sorted(names):
             scope = f"{COUNTERPARTY}:{name}"
             if name not in known and self.scope_evaluator.is_idle(state, scope, limit_features):
@@ -708,7 +726,9 @@ class Evaluator:
                 party, self._state(state, scope), self.config
             ):
                 state.mark(f"party/{name}")
-            features = counterparty_features(state, name, tick.us, self.config, self.reference)
+            features = counterparty_features(
+                state, name, tick.us, self.config, self.reference, common
+            )
             is_scored = name in state.parties or name in state.venues
             quality = venue_quality(state.venues.get(name), tick.us, self.config)
             told_at = tell_at.get(name, name)

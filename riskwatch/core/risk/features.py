@@ -31,6 +31,11 @@ from riskwatch.core.risk.exposure import (
 )
 from riskwatch.core.risk.history import PriceHistory, level_of, surge
 from riskwatch.core.risk.limits import LIMIT_FEATURES
+from riskwatch.core.risk.network_waits import (
+    is_common,
+    usual_withdrawal_s,
+    waiting_withdrawals,
+)
 from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE, LOSS_FEATURES
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET
 
@@ -74,7 +79,8 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
     VENUE_ASSET: ("local_bp", "local_discount_bp", "local_premium_bp"),
     COUNTERPARTY: (
         "dislocation_bp", "withdrawal_slow_ratio", "withdrawal_age_s", "withdrawal_age_ratio",
-        "withdrawals_pending", "withdrawals_failed", "overdue_count", "slippage_bp",
+        "network_wait_ratio", "withdrawals_pending", "withdrawals_failed", "overdue_count",
+        "slippage_bp",
         "outflow_share", "failed_weight", "hacked_weight", "suspended_weight",
         "deposits_suspended_weight", "regulatory_weight", "suspended_parts",
         "native_drawdown_share", "reserves_missing_share", "reserves_confirmed_share",
@@ -407,15 +413,25 @@ _NEWS: Final = (
 
 
 def counterparty_features(
-    state: RiskState, name: str, us: int, config: RiskConfig, reference: Reference
+    state: RiskState,
+    name: str,
+    us: int,
+    config: RiskConfig,
+    reference: Reference,
+    common: frozenset[str] = frozenset(),
 ) -> Features:
-    """Return the features of ``counterparty:<name>``: its prices, withdrawals and credit news."""
+    """Return the features of ``counterparty:<name>``: its prices, withdrawals and credit news.
+
+    `common` is from :func:`riskwatch.core.risk.network_waits.common_waits`.
+    """
     out: Features = {}
     venue, party, news = state.venues.get(name), state.parties.get(name), state.credit.get(name)
     if venue is not None and venue.live > 0 and us - venue.us <= READING_MAX_AGE:
         out["dislocation_bp"] = venue.dislocation_bp
     if party is not None:
         out |= _flow_features(party, us, config)
+        if common:
+            out |= _wait_features(state, name, party, us, config, common)
         out |= _outflow_features(party, state)
     for feature, kinds in _NEWS:
         out[feature] = quantise(news_weight(news, kinds, config))
@@ -473,9 +489,8 @@ def update_peak(row: AssetRow, before_us: int) -> None:
 
 def _flow_features(party: PartyRow, us: int, config: RiskConfig) -> Features:
     flow, out = party.flow, Features()
-    usual = config.baseline_default_s
+    usual = usual_withdrawal_s(party, config)
     if party.base is not None:
-        usual = max(float(2.0**party.base.location), config.baseline_min_s)
         now = max(flow.withdrawal_baseline_s, config.baseline_min_s)
         out["withdrawal_slow_ratio"] = quantise(now / usual)
     # The reading is from the ledger's last tick; add the time since then.
@@ -489,6 +504,31 @@ def _flow_features(party: PartyRow, us: int, config: RiskConfig) -> Features:
         "withdrawals_failed": float(flow.failed_24h),
         "overdue_count": float(flow.overdue_count),
         "slippage_bp": quantise(max(0.0, flow.slippage_bp)),
+    }
+
+
+def _wait_features(
+    state: RiskState,
+    name: str,
+    party: PartyRow,
+    us: int,
+    config: RiskConfig,
+    common: frozenset[str],
+) -> Features:
+    """Return the age of the oldest withdrawal of the venue's own, and of one of its network."""
+    own = shared = 0.0
+    for leg, age in waiting_withdrawals(state, name, us):
+        if is_common(leg, common):
+            shared = max(shared, age)
+        else:
+            own = max(own, age)
+    if not shared:
+        return {}
+    usual = usual_withdrawal_s(party, config)
+    return {
+        "withdrawal_age_s": quantise(own),
+        "withdrawal_age_ratio": quantise(own / usual),
+        "network_wait_ratio": quantise(shared / usual),
     }
 
 
