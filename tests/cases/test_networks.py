@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from riskwatch import scenarios
 from riskwatch.contracts.codec import encode
@@ -11,6 +11,8 @@ from tests.support.cases import CONFIG, Replayed, case
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from riskwatch.core.events import WireEvent
 
 PD = "SELECT probability FROM score_now WHERE target = 'pd' AND generation = 'served'"
 LGD = CONFIG.reference.party("ftx").lgd
@@ -30,7 +32,7 @@ def test_a_congested_network_halts_nobody(tmp_path: Path) -> None:
 
 def test_ftx_is_halted_by_its_pd(tmp_path: Path) -> None:
     """Six hours before the rule on waiting; at the REDUCE, staying costs half of LGD times EAD."""
-    lines = (encode(event).decode() for event in scenarios.events("ftx_2022", 1))
+    lines = (encode(cast("WireEvent", event)).decode() for event in scenarios.events("ftx_2022", 1))
     until = datetime(2022, 11, 8, 16, 10, tzinfo=UTC)
     seen = Replayed(tmp_path, lines, until=until)
     made = seen.rows(
@@ -49,7 +51,9 @@ def test_ftx_is_halted_by_its_pd(tmp_path: Path) -> None:
 
 def test_a_venue_that_pays_slowly_is_reduced_and_not_halted(tmp_path: Path) -> None:
     """Bybit was robbed and paid: REDUCE because of the theft, and a PD of at most 0.3."""
-    lines = (encode(event).decode() for event in scenarios.events("bybit_2025", 1))
+    lines = (
+        encode(cast("WireEvent", event)).decode() for event in scenarios.events("bybit_2025", 1)
+    )
     seen = Replayed(tmp_path, lines)
     scope = "WHERE scope = 'counterparty:bybit'"
     states = {state for (state,) in seen.rows(f"SELECT state FROM decision_log {scope}")}

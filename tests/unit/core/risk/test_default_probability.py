@@ -46,7 +46,7 @@ def test_the_parts_add_up_to_the_log_odds(
 
 
 def test_worked_values() -> None:
-    """Odds of 64 with half-odds of 64 are a half; a loss of 5 % at an LGD of 0.25, half sure, 0.1."""
+    """Odds equal to `half_odds` are one half; half a chance of 5 % at an LGD of 0.25 is 0.1."""
     assert implied_pd(64.0 / 65.0, ScorePd(half_odds=64.0), 0.8) == pytest.approx(0.5)
     assert implied_pd(0.5, ScorePd(loss=0.05), 0.25) == pytest.approx(0.1)
     assert implied_pd(1.0, ScorePd(loss=0.5), 0.0) == 0.0
