@@ -13,7 +13,8 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     `refused` are feeds that are alive and whose price is not possible, so they are not in the fit.
     `reserved` are assets that listed venues quote. `unsolved` are assets without a value, `unused`
     are their feeds, and `dense` the feeds of a part of the graph that is too dense to solve. `part`
-    is the connected part of each asset, by the feeds that count for it.
+    is the connected part of each asset, by the feeds that count for it. `doubt` is the worst case
+    of pegged assets where it is not known which of them moved, as log deviation.
     """
 
     live: list[str]
@@ -30,6 +31,7 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     dense: list[str] = []
     reserved: frozenset[str] = frozenset()
     part: list[int] = []
+    doubt: dict[str, float] = {}
 
     def value(self, asset: str) -> float:
         """Return the log value of an asset; fiat is 0."""

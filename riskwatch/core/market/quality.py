@@ -104,7 +104,21 @@ def _find(
         if not fit.is_valued(name) and fit.sd[i] < UNKNOWN_SD_BP * BP:
             told = f"its feeds give 1e{fit.x[i] / LN10:+.0f} USD, which is not used: {_VALUES}"
             yield f"{QualityIssue.OUT_OF_RANGE}|asset:{name}", told
+    yield from _lone_jumps(state, fit)
     yield from _dense(state, fit)
+
+
+def _lone_jumps(state: MarketState, fit: PriceGraphFit) -> Iterator[tuple[str, str]]:
+    """Yield the feeds that alone state a price which jumped and does not count yet."""
+    for key in fit.live:
+        edge = state.edges[key]
+        for name in (edge.base, edge.quote):
+            asset = state.assets.get(name)
+            if asset is not None and asset.price is not None and asset.price.jump:
+                told = (
+                    f"{name} jumped by {exp(asset.price.jump) - 1.0:+.1%}, which no other feed states"
+                )
+                yield f"{QualityIssue.FEED_OUTLIER}|{edge.name}", f"{told}: the former price counts"
 
 
 def _silence(edge: FeedState, silent_s: float, config: MarketConfig) -> str:

@@ -9,15 +9,16 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause
+from riskwatch.core.market.blame import is_prompt
 from riskwatch.core.market.peg import peg_value
-from riskwatch.core.market.state import BP, FeedState, bounded_value
+from riskwatch.core.market.state import BP, FeedState, LonePrice, bounded_value
 from riskwatch.core.money import quantise
 from riskwatch.core.readings import AssetReading, MarketReading, VenueReading
 
 if TYPE_CHECKING:
     from riskwatch.core.market.config import MarketConfig
     from riskwatch.core.market.fit import PriceGraphFit
-    from riskwatch.core.market.state import MarketState
+    from riskwatch.core.market.state import AssetState, MarketState
     from riskwatch.core.reference import Reference
 
 
@@ -174,10 +175,6 @@ def attribute_cause(
     )
 
 
-PROMPT_GAPS: Final = 2.0
-"""A price within this many mean gaps is recent enough to refute others."""
-PROMPT_S: Final = 120.0
-"""A price within this many seconds is always recent enough."""
 UNKNOWN_SD_BP: Final = 10_000.0
 """Standard deviation of an unknown value: all of it, bp."""
 
@@ -291,7 +288,7 @@ def _implied(
     for key, e, sd in live:
         base = fit.value(e.base)
         value = (e.lp + fit.value(e.quote) if name == e.base else base - e.lp) - promise
-        prompt = (us - e.fresh) / SECOND <= max(PROMPT_GAPS * e.gap_s, PROMPT_S)
+        prompt = is_prompt(e, us)
         quantity = e.traded(us)
         traded = None if quantity is None else quantity * exp(bounded_value(base))
         proven = e.is_proven(us)
@@ -376,6 +373,11 @@ def _deviation(
         return PegDeviation(is_known=False)
     rate = asset_state.log_rate if asset.accrues else 0.0
     implied = _implied(name, promise, fit, us, live)
+    doubt = fit.doubt.get(name)
+    if doubt is not None and abs(doubt) >= config.cause_bp * BP:
+        feeds = sorted(i.name for i in implied)
+        unknown = CauseAttribution(cause=Cause.UNKNOWN, support=feeds, refute=[])
+        return PegDeviation(doubt, None, implied, unknown)
     value = bounded_value(asset_state.x) - promise
     found = PegDeviation(value, _direct(name, asset.peg, rate, live, implied, config), implied)
     if not fit.is_valued(name):
@@ -413,7 +415,7 @@ def _asset_reading(
     last = bounded_value(asset_state.x)
     seen = _deviation(name, state, fit, us, live, dislocated, config, reference)
     spreads = [e.half_spread for _, e, _ in live if e.half_spread > 0.0]
-    price = exp(last)
+    price = exp(_price_that_counts(asset_state, live, last, us) if known else last)
     traded = sum(e.volume * exp(bounded_value(fit.value(e.base))) for _, e, _ in live)
     return AssetReading(
         asset=name,
@@ -440,6 +442,17 @@ def _asset_reading(
         at=[] if live else sorted(feeds.venues[name]),
         peg_known=seen.is_known,
     )
+
+
+def _price_that_counts(
+    asset: AssetState, live: list[tuple[str, FeedState, float]], x: float, us: int
+) -> float:
+    """Return the log price for what we hold: a jump that one feed alone states waits."""
+    if asset.price is None:
+        asset.price = LonePrice(x)
+    elif live:
+        asset.price.observe(x, us, live[0][1].n, alone=len(live) == 1)
+    return asset.price.x
 
 
 def _dispersion(implied: list[ImpliedValue]) -> float | None:

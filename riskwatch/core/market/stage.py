@@ -5,10 +5,18 @@ from __future__ import annotations
 from math import exp, sqrt
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.events import Peg, Quote, Tick, identity
 from riskwatch.core.market.admission import UNLISTED_SHARE, FeedTable
+from riskwatch.core.market.blame import (
+    Anchor,
+    feed_to_blame,
+    plausible_shifts,
+    worst_case,
+)
 from riskwatch.core.market.fit import PriceGraphFit
 from riskwatch.core.market.peg import observe_rate, peg_value, rate_problem
 from riskwatch.core.market.quality import feed_issues
@@ -271,9 +279,13 @@ class MarketStage:
         )
         reserved = self._reserved(state, us)
         fiat = _fiat_reach(index, rows, listed, reserved)
-        found = LayeredFit(len(index), rows, self._priors(edges, index, fiat, listed, reserved))
+        blamed = self._blamed(state, edges, listed, reserved, us)
+        weighed = [(b, q, lp, max(sd, blamed.get(i, 0.0))) for i, (b, q, lp, sd) in enumerate(rows)]
+        found = LayeredFit(len(index), weighed, self._priors(edges, index, fiat, listed, reserved))
         self._add(found, edges, [i for i in sorted(listed) if edges[i].is_proven(us)])
         self._add(found, edges, sorted(listed))
+        doubt = self._settle(state, found, rows, index, fiat, sorted(listed), us)
+        before = list(found.solved)
         silent = {n for n, i in index.items() if n in reserved and not found.solved[i]}
         hearsay = [
             i
@@ -281,7 +293,98 @@ class MarketStage:
             if i not in listed and e.base not in silent and e.quote not in silent
         ]
         self._add(found, edges, hearsay)
-        return _priced(found, live, refused, index, rows, fiat, reserved, listed)
+        doubt |= self._settle(state, found, rows, index, fiat, hearsay, us, before)
+        fit = _priced(found, live, refused, index, rows, fiat, reserved, listed)
+        return msgspec.structs.replace(fit, doubt=doubt)
+
+    def _blamed(
+        self,
+        state: MarketState,
+        edges: list[FeedState],
+        listed: frozenset[int],
+        reserved: frozenset[str],
+        us: int,
+    ) -> dict[int, float]:
+        """Return the feeds that are to blame for a difference, with its size in log units.
+
+        Of the two feeds of a pegged asset, the one that left its own past and the other is to
+        blame. Where there are more feeds, the fit finds the one that the others contradict.
+        """
+        feeds: dict[str, list[int]] = {}
+        for i, edge in enumerate(edges):
+            for name in (edge.base, edge.quote):
+                counts = i in listed or name not in reserved
+                if counts and self.reference.asset(name).peg is not None:
+                    feeds.setdefault(name, []).append(i)
+        out: dict[int, float] = {}
+        for name, pair in feeds.items():
+            if len(pair) != 2 or not all(self._pegged(edges[i]) for i in pair):
+                continue
+            one, other = (edges[i] for i in pair)
+            if one.venue == other.venue:
+                continue
+            apart = _stated(state, one, name) - _stated(state, other, name)
+            blamed = feed_to_blame(one, other, us, apart, self.config)
+            if blamed is not None:
+                out[pair[0] if blamed is one else pair[1]] = abs(apart)
+        return out
+
+    def _settle(
+        self,
+        state: MarketState,
+        found: LayeredFit,
+        rows: list[Observation],
+        index: dict[str, int],
+        fiat: frozenset[str],
+        layer: list[int],
+        us: int,
+        before: list[bool] | None = None,
+    ) -> dict[str, float]:
+        """Place the parts of the graph that no feed connects to fiat; return what is in doubt.
+
+        There the fit says only how far assets are from each other. Which of them moved follows from
+        what stood still with the others. `before` says which assets have their place already.
+        """
+        names = list(index)
+        placed = [name in fiat for name in names]
+        if before is not None:
+            placed = [one or other for one, other in zip(placed, before, strict=True)]
+        used = [rows[i] for i in layer if _is_solved(*rows[i][:2], found.solved)]
+        root = components(len(names), used)
+        fixed = {root[i] for i, is_placed in enumerate(placed) if is_placed}
+        fixed |= {root[max(b, q)] for b, q, _, _ in used if min(b, q) < 0 <= max(b, q)}
+        parts: dict[int, list[int]] = {}
+        for i, first in enumerate(root):
+            if found.solved[i] and first not in fixed:
+                parts.setdefault(first, []).append(i)
+        doubt: dict[str, float] = {}
+        for part in parts.values():
+            doubt |= self._settle_part(state, found, {names[i]: i for i in part}, us)
+        return doubt
+
+    def _settle_part(
+        self, state: MarketState, found: LayeredFit, part: dict[str, int], us: int
+    ) -> dict[str, float]:
+        """Place one part by the likeliest coin that kept its promise; return worst cases."""
+        least = self.config.cause_bp * BP
+        pegged: dict[str, Anchor] = {}
+        floating: list[Anchor] = []
+        for name, i in part.items():
+            asset, known = self.reference.asset(name), state.assets[name]
+            if asset.peg == "USD" and (known.rate is not None or not asset.accrues):
+                pegged[name] = Anchor(found.x[i], known.log_rate, asset.prior_bp * BP)
+            elif asset.peg is None and not asset.fiat and known.solved:
+                minutes = max(1.0, (us - known.solved) / MINUTE)
+                floating.append(Anchor(found.x[i], known.x, sqrt(known.vol_sq * minutes)))
+        if len(pegged) < 2 or all(abs(c.x - c.usual) < least for c in pegged.values()):
+            return {}
+        shifts = plausible_shifts(pegged.values(), floating)
+        if len(shifts) > 1:
+            return {n: worst_case(c.x, c.usual, shifts, least) for n, c in pegged.items()}
+        if abs(shifts[0]) >= least:
+            for i in part.values():
+                found.x[i] -= shifts[0]
+        return {}
 
     def _reserved(self, state: MarketState, us: int) -> frozenset[str]:
         """Return the assets that listed venues quote: other venues say nothing about their price.
@@ -392,7 +495,13 @@ class MarketStage:
                 # A feed between pegged assets that leaves all others, even slowly, is not noise.
                 local = abs(residual) >= config.venue_bp * BP and self._pegged(edge)
                 widen = not local and edge.base not in off_peg and edge.quote not in off_peg
-                edge.learn(residual, us, widen=widen, half_life_s=config.band_half_life_s)
+                edge.learn(
+                    residual,
+                    us,
+                    widen=widen,
+                    half_life_s=config.band_half_life_s,
+                    least_bp=config.venue_bp,
+                )
             state.mark(f"edge/{key}")
         for name, i in fit.index.items():
             asset = state.assets[name]
@@ -415,6 +524,13 @@ class MarketStage:
                 asset.observations += 1
                 asset.solved = us
             asset.x = fit.x[i]
+
+
+def _stated(state: MarketState, edge: FeedState, name: str) -> float:
+    """Return the log value of an asset that a feed states, by the last value of the other one."""
+    other = state.assets.get(edge.quote if name == edge.base else edge.base)
+    against = 0.0 if other is None else other.x
+    return edge.lp + against if name == edge.base else against - edge.lp
 
 
 def _stated_price(event: Quote | Peg) -> tuple[str, str, float, float | None]:

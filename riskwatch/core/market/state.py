@@ -107,6 +107,10 @@ class FeedState(msgspec.Struct):
     issuance : list of [int, float, float]
         By hour since 1970, the oldest first: the supply that it last stated (0 if it never did),
         and what was redeemed in the hour; base units. At most 25 hours.
+    usual : float or None
+        Log price around which it usually is; ``None`` before the first fit.
+    states_volume : bool
+        Whether it has stated a traded quantity, be it zero.
     """
 
     venue: str
@@ -137,6 +141,13 @@ class FeedState(msgspec.Struct):
     bid_size: float = 0.0
     ask_size: float = 0.0
     issuance: list[tuple[int, float, float]] = []
+    usual: float | None = None
+    states_volume: bool = False
+
+    @property
+    def departure(self) -> float:
+        """How far the last price is from the usual one, log units; 0 before that is known."""
+        return 0.0 if self.usual is None else self.lp - self.usual
 
     @property
     def name(self) -> str:
@@ -174,6 +185,7 @@ class FeedState(msgspec.Struct):
         if half_spread is not None:
             self.bar = False
             self.half_spread += (half_spread - self.half_spread) * SPREAD_RATE
+        self.states_volume |= volume is not None
         if volume is not None and gap > 0.0:
             per_minute = volume * MINUTE_S / max(gap, GAP_S)
             self.volume += (per_minute - self.volume) * VOLUME_RATE
@@ -248,7 +260,7 @@ class FeedState(msgspec.Struct):
         times the usual, and a burst that nobody ever traded gives no weight.
         """
         if self.volume <= 0.0:
-            return None
+            return 0.0 if self.states_volume else None
         days = self._complete_days(us // DAY)
         return min(self.volume, min(days) / BURST_MINUTES) if days else self.volume
 
@@ -295,7 +307,9 @@ class FeedState(msgspec.Struct):
         band = max(self.band, floor)
         return sqrt(band * band + vol_sq_per_min * age_min)
 
-    def learn(self, residual: float, us: int, *, widen: bool, half_life_s: float) -> None:
+    def learn(
+        self, residual: float, us: int, *, widen: bool, half_life_s: float, least_bp: float = 50.0
+    ) -> None:
         """Move the noise band towards the size of this residual, clipped at four bands.
 
         If `widen` is false, the band may narrow but not grow: while an asset is off its peg, a feed
@@ -304,6 +318,11 @@ class FeedState(msgspec.Struct):
         seconds = min((us - self.fitted) / SECOND, HOUR_S) if self.fitted else MINUTE_S
         self.fitted = us
         a = 1.0 - exp(-LN2 * seconds / half_life_s)
+        if self.usual is None:
+            self.usual = self.lp
+        elif abs(residual) < least_bp * BP:
+            # What it agrees on with the others is usual, and not where it went alone.
+            self.usual += (self.lp - self.usual) * a
         size = min(abs(residual), CLIP * self.band)
         band_sq = self.band * self.band
         moved = band_sq + (size * size - band_sq) * a
@@ -459,6 +478,59 @@ class PromisedRate(msgspec.Struct):
             self.doubt, self.doubt_us = lr, self.doubt_us or us
 
 
+LONE_JUMP: Final = 0.05
+"""Jump of a price from which it waits if one feed alone states it, log units."""
+LONE_SEEN: Final = 3
+"""Number of observations that end the wait, after at least :data:`LONE_SOON`."""
+LONE_SOON: Final = 30 * SECOND
+LONE_LATE: Final = 5 * MINUTE
+"""Time after which a second observation is enough, microseconds."""
+
+
+class LonePrice(msgspec.Struct):
+    """The price of an asset for what we hold, which waits out a jump that one feed alone states.
+
+    Attributes
+    ----------
+    x : float
+        Log price that counts.
+    since : int
+        Since when a feed alone states another one, microseconds; 0 while none does.
+    seen : int
+        Observations at that feed before the jump.
+    jump : float
+        The stated price above the one that counts, log units; 0 while there is no wait.
+    """
+
+    x: float
+    since: int = 0
+    seen: int = 0
+    jump: float = 0.0
+
+    def observe(self, x: float, us: int, seen: int, *, alone: bool) -> None:
+        """Take the price of a fit; `seen` counts the observations of its only feed.
+
+        Examples
+        --------
+        >>> price = LonePrice(0.0)
+        >>> for second, x in ((1, 0.3), (11, 0.3), (41, 0.3)):
+        ...     price.observe(x, second * 1_000_000, second, alone=True)
+        >>> price.x
+        0.3
+        """
+        if not alone or abs(x - self.x) <= LONE_JUMP:
+            self.x, self.since, self.seen, self.jump = x, 0, 0, 0.0
+            return
+        if not self.since:
+            self.since, self.seen = us, seen - 1
+        self.jump = x - self.x
+        waited, observed = us - self.since, seen - self.seen
+        if (waited >= LONE_SOON and observed >= LONE_SEEN) or (
+            waited >= LONE_LATE and observed > 1
+        ):
+            self.x, self.since, self.seen, self.jump = x, 0, 0, 0.0
+
+
 class AssetState(msgspec.Struct):
     """Last solution for one asset.
 
@@ -476,6 +548,8 @@ class AssetState(msgspec.Struct):
         Whether two independent venues have agreed on the present deviation since it began.
     rate : PromisedRate or None
         Amount of its peg that an accruing asset promises; ``None`` before the first statement.
+    price : LonePrice or None
+        The price that counts while one feed alone states another one; ``None`` before the first.
     """
 
     x: float = 0.0
@@ -484,6 +558,7 @@ class AssetState(msgspec.Struct):
     solved: int = 0
     established: bool = False
     rate: PromisedRate | None = None
+    price: LonePrice | None = None
 
     @property
     def log_rate(self) -> float:
