@@ -115,9 +115,8 @@ def _lone_jumps(state: MarketState, fit: PriceGraphFit) -> Iterator[tuple[str, s
         for name in (edge.base, edge.quote):
             asset = state.assets.get(name)
             if asset is not None and asset.price is not None and asset.price.jump:
-                told = (
-                    f"{name} jumped by {exp(asset.price.jump) - 1.0:+.1%}, which no other feed states"
-                )
+                jump = exp(asset.price.jump) - 1.0
+                told = f"{name} jumped by {jump:+.1%} and no other feed states it"
                 yield f"{QualityIssue.FEED_OUTLIER}|{edge.name}", f"{told}: the former price counts"
 
 

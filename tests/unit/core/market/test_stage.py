@@ -128,7 +128,9 @@ def test_one_venue_only_is_unknown_and_still_followed() -> None:
     floor.minutes(HOUR, HOUR + 30, feeds, moved=one("binance:USDC/USDT", 0.97))
     worst = min(floor.asset(n).deviation_bp for n in ("USDC", "USDT"))
     best = max(floor.asset(n).deviation_bp for n in ("USDC", "USDT"))
-    assert best - worst == pytest.approx(300.0, rel=0.1)
+    # Either may have moved, so each has its worst case.
+    assert worst == pytest.approx(-300.0, rel=0.05)
+    assert best == pytest.approx(309.0, rel=0.05)
     seen = floor.asset("USDC")
     assert (seen.cause, seen.fiat_path, seen.venues) == (Cause.UNKNOWN, False, 1)
 
