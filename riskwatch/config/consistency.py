@@ -68,6 +68,12 @@ def check_reference(file: str, made: Reference) -> Iterator[ConfigError]:
         if asset.peg is not None and asset.id in _promised(made, asset):
             expected = "an asset that does not promise this one itself"
             yield ConfigError(file, f"{where}.peg", expected, asset.peg)
+        if asset.peg is not None and not asset.accrues and made.asset(asset.peg).peg is not None:
+            expected = (
+                "what that coin is itself pegged to: only a coin that accrues is pegged to a coin "
+                "that has a peg"
+            )
+            yield ConfigError(file, f"{where}.peg", expected, asset.peg)
         if asset.accrues and asset.peg is None:
             yield ConfigError(file, f"{where}.accrues", "a peg in which it accrues", asset.accrues)
         if asset.peg is not None and asset.fiat:

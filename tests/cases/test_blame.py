@@ -71,9 +71,14 @@ def test_a_pair_without_fiat_is_judged_by_its_worst_case(tmp_path: Path) -> None
 def test_the_coin_against_which_all_moved_is_to_blame(
     tmp_path: Path, venues: dict[str, str]
 ) -> None:
-    """USDT loses 5 % against USDC, BTC and ETH, without a feed in fiat: USDT is halted alone."""
+    """USDT loses 5 % against USDC, BTC and ETH, without a feed in fiat: USDT is halted alone.
+
+    What the firm lost on it that day reduces the firm.
+    """
     seen = Replayed(tmp_path, renamed("usdt_pairs_only_depeg", venues))
-    assert seen.rows(STATES) == [("asset:USDT", "HALT")]
+    assert seen.rows(STATES) == [("asset:USDT", "HALT"), ("firm", "REDUCE")]
+    rules = seen.rows("SELECT rule FROM decision_log WHERE scope = 'firm' AND state = 'REDUCE'")
+    assert rules == [("firm.loss.reduce",)]
     found = {asset: bp for asset, bp, _ in seen.rows(VALUES.format("'USDC', 'USDT'"))}
     assert found["USDT"] == pytest.approx(-500.0, abs=5.0)
     assert abs(found["USDC"]) < 15.0

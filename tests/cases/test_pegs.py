@@ -64,7 +64,10 @@ def in_order(*parts: Iterator[str] | list[str]) -> list[str]:
 
 @pytest.mark.parametrize("as_reported", [True, False])
 def test_a_euro_coin_below_its_euro_is_halted(tmp_path: Path, as_reported: bool) -> None:
-    """EURC loses 15 % of its euro on two venues: HALT; without a dollar market of it as well."""
+    """EURC loses 15 % of its euro on two venues: HALT; without a dollar market of it as well.
+
+    Nothing else is restricted but the firm, if it lost too much on the coin.
+    """
     seen = Replayed(tmp_path, case("eurc_depeg") if as_reported else rewritten("eurc_depeg"))
     deviation, cause, quality = seen.rows(VALUE.format("EURC"))[0]
     assert abs(deviation + 1_500.0) < 1.0
@@ -72,7 +75,10 @@ def test_a_euro_coin_below_its_euro_is_halted(tmp_path: Path, as_reported: bool)
     made = [row for row in seen.rows(DECISIONS.format("asset:EURC")) if row[2] == "issuer"]
     assert made[-1][1] == "HALT"
     assert made[-1][3].startswith("asset.discount.halt")
-    assert [scope for (scope,) in seen.rows("SELECT scope FROM killswitch_now")] == ["asset:EURC"]
+    scopes = {scope for (scope,) in seen.rows("SELECT scope FROM killswitch_now")}
+    assert scopes - {"firm"} == {"asset:EURC"}
+    rules = {rule for (rule,) in seen.rows("SELECT rule FROM decision_log WHERE scope = 'firm'")}
+    assert all(rule.startswith("firm.loss.") for rule in rules)
 
 
 def test_a_euro_that_falls_with_its_coin_is_nothing(tmp_path: Path) -> None:

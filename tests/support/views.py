@@ -38,8 +38,8 @@ EXPECTED: Final[dict[str, list[tuple[Any, ...]]]] = {
         ("binance", 0),
         ("kraken", 10000.25),
     ],
-    "SELECT instrument, qty, notional_usd, delta FROM position_now": [
-        ("BTC-PERP", "-0.5", "-10000.25", None),
+    "SELECT instrument, qty * 1.0, notional_usd * 1.0, delta FROM position_now": [
+        ("BTC-PERP", -0.5, -10000.25, None),
     ],
     "SELECT COUNT(*) FROM exposure_by_issuer WHERE additive": [(0,)],
     "SELECT component, net_usd FROM exposure_now WHERE value_usd IS NOT NULL ORDER BY 1": [

@@ -184,12 +184,11 @@ def test_another_engine_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def stored(url: str) -> DecisionMade:
-    """The last decision of the chain."""
+    """The last decision of the chain on the coin."""
     with open_database(url) as engine, engine.connect() as conn:
-        found = [link for link in audit_rows(conn, WORKER) if link.kind == "DecisionMade"][-1]
-    decision = decode_output(found.payload.encode())
-    assert isinstance(decision, DecisionMade)
-    return decision
+        links = [link for link in audit_rows(conn, WORKER) if link.kind == "DecisionMade"]
+    made = [decode_output(link.payload.encode()) for link in links]
+    return [d for d in made if isinstance(d, DecisionMade) and d.scope == "asset:USDC"][-1]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +286,7 @@ def test_an_incident_is_told_as_it_was(url: str) -> None:
         conn.execute(delete(RISK_JOURNAL))
         gone = reconstruct_incident(conn, WORKER, rows[1:], span, journal=True)
     assert [s.rederived for s in told.scenes] == [True] * len(told.scenes)
-    last = told.scenes[-1]
+    last = [s for s in told.scenes if s.decision["scope"] == "asset:USDC"][-1]
     assert last.exposures
     assert last.scores
     assert {e["asset"] for e in last.exposures} == {"USDC"}

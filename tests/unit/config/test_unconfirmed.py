@@ -87,7 +87,9 @@ def test_a_new_rule_advises_an_older_deployment_until_it_is_listed(tmp_path: Pat
     }
     assert before
     ship(desk)
-    since = {rule.id: rule.since or "" for rule in load(desk.rules).rules.rules}
+    config = load(desk.rules)
+    since = {rule.id: rule.since or "" for rule in config.rules.rules}
+    since |= {ask.rule_id: ask.since or "" for ask in config.policy.risk.asks}
     later = sorted(rule for rule, came in since.items() if came > "0.1.0")
     assert RULE in later
     # It has no fixture, and those of the others do not expect it.
@@ -103,11 +105,12 @@ def test_a_new_rule_advises_an_older_deployment_until_it_is_listed(tmp_path: Pat
     shown = desk.run("rules", "advisory", str(desk.rules)).stdout
     assert f"{RULE} would have decided 1 times" in shown
     assert "asset:USDT would be WATCH, not NORMAL" in shown
-    assert "asset:USDT would be WATCH" in desk.run("killswitch", "status").stdout
+    assert "asset:USDT would be WATCH" in desk.run("killswitch", "status", "--details").stdout
     found = desk.run("sql", "SELECT id FROM advisory_decisions", "--json").stdout
     why = desk.run("explain", msgspec.json.decode(found)["id"]).stdout
     assert "Advised: asset:USDT would be WATCH, not NORMAL" in why
     assert "it is advisory: it binds nobody" in why
+    why = desk.run("explain", "--details", msgspec.json.decode(found)["id"]).stdout
     assert "threshold 6 bp" in why
     ship(desk, f"binding = {later}")
     desk.replay(sunk(60, 70))
