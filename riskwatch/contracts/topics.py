@@ -152,6 +152,7 @@ _OUTPUTS: Final = (
         carries=(
             outputs.ExposureChanged,
             outputs.PositionChanged,
+            outputs.PnlMeasured,
             outputs.CounterpartyAssessed,
             outputs.LimitMeasured,
         ),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CAUSES: Final = {
     "issuer": "the coin's own value moved, on two or more independent venues",
+    "coin": "a coin left what it is pegged to; liquidity and issuer are not told apart",
     "venue": "several assets of one venue moved together, against the rest",
     "market": "everything moved",
     "feed": "one feed is stale or an outlier, and others contradict it",

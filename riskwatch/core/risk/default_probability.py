@@ -53,8 +53,8 @@ def implied_pd(probability: float, law: ScorePd, lgd: float) -> float:
     Examples
     --------
     >>> from riskwatch.core.risk.config import ScorePd
-    >>> implied_pd(0.5, ScorePd(half_odds=1.0), 0.8), implied_pd(0.5, ScorePd(loss=0.08), 0.8)
-    (0.5, 0.05)
+    >>> implied_pd(0.5, ScorePd(half_odds=1.0), 0.8), implied_pd(0.5, ScorePd(loss=0.25), 0.5)
+    (0.5, 0.25)
     >>> implied_pd(1.0, ScorePd(half_odds=60.0), 0.8)
     1.0
     """

@@ -180,13 +180,14 @@ def shipped() -> Desk:
 
 
 def test_counterparties_are_scored_and_our_exit_censors() -> None:
-    """Both targets are scored; a sample is censored, not false, once we have left."""
+    """Both targets and the PD are scored; a sample is censored, not false, once we have left."""
     d = shipped()
     for minute in range(0, 120, 5):
         there = (("USD", "1000"),) if minute < 60 else ()
         d.tick(minute, market(minute, asset(), venues=[venue()]), held(minute, *there))
     scores = of(d.out, ScoreUpdated, "counterparty:kraken")
-    assert {s.target for s in scores} == {"dislocation(75bp, 1h)", "withdrawal_stress(1, 6h)"}
+    targets = {"dislocation(75bp, 1h)", "withdrawal_stress(1, 6h)", "pd"}
+    assert {s.target for s in scores} == targets
     names = {"rules", "anchored", "adaptive", "batch", "pooled", "served"}
     assert {s.generation for s in scores} == names
     pending = d.state.scorer.pending  # type: ignore[attr-defined] # the ladder's own state

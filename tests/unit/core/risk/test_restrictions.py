@@ -52,6 +52,12 @@ def test_every_shipped_rule_says_what_it_restricts() -> None:
     assert market_risk == {
         *(f"{kind}.limit.{level}" for kind in ("asset", "book", "firm") for level in LEVELS),
         *("book.limit.unknown", "firm.limit.unknown", "firm.unsure.watch", "firm.unsure.reduce"),
+        *(
+            f"{kind}.{measure}.{level}"
+            for kind in ("book", "firm")
+            for measure in ("loss", "drawdown")
+            for level in ("watch", "reduce", "halt")
+        ),
     }
     assert {each for rule, each in found.items() if rule not in market_risk} == {CLAIM}
     assert {default_restriction(kind) for kind in ("firm", "book", "account", "trader")} == {MARKET}
