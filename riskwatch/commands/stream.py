@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -32,7 +35,8 @@ from riskwatch.errors import ConfigError
 from riskwatch.worker.settings import ProcessSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from riskwatch.client import Stream
     from riskwatch.contracts.connection import KafkaConnection
@@ -65,12 +69,14 @@ def alerts_command(
     if begin not in {"latest", "earliest"}:
         raise ConfigError("alerts", "--from", "latest or earliest", begin)
     start: Any = begin
-    _print(alerts(connection(kafka), group, start), as_json=as_json)
+    with _interrupted() as stop:
+        _print(alerts(connection(kafka), group, start, stop=stop), as_json=as_json)
 
 
 def watch_command(*, kafka: Kafka = None, as_json: query.Json = False) -> None:
     """Print the state of every scope, then every change as it arrives."""
-    _print(killswitch(connection(kafka)), as_json=as_json)
+    with _interrupted() as stop:
+        _print(killswitch(connection(kafka), stop=stop), as_json=as_json)
 
 
 def connection(kafka: str | None) -> KafkaConnection:
@@ -143,15 +149,36 @@ class _UnreadableLine(msgspec.Struct):
     unreadable: str
 
 
-def _print(stream: Stream[Any], *, as_json: bool) -> None:
-    """Print items until the user interrupts."""
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], bool]]:
+    """Give what says whether the user pressed Ctrl-C.
+
+    An exception would be lost where Python ignores exceptions, as in a destructor of the client
+    library. The second Ctrl-C ends the process at once.
+    """
+    pressed = Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, press)
     try:
-        with stream:
-            for line in _items(stream, as_json=as_json):
-                sys.stdout.write(line + "\n")
-                sys.stdout.flush()
+        yield pressed.is_set
     except KeyboardInterrupt:
         return
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _print(stream: Stream[Any], *, as_json: bool) -> None:
+    """Print items until the user interrupts."""
+    with stream:
+        for line in _items(stream, as_json=as_json):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
 
 
 def _items(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:
