@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from contextlib import contextmanager
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -31,12 +28,12 @@ from riskwatch.core.outputs import (
     alert_from_fault,
 )
 from riskwatch.core.text import visible
+from riskwatch.engine.replay import stop_on_signals
 from riskwatch.errors import ConfigError
 from riskwatch.worker.settings import ProcessSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Iterator
 
     from riskwatch.client import Stream
     from riskwatch.contracts.connection import KafkaConnection
@@ -69,14 +66,16 @@ def alerts_command(
     if begin not in {"latest", "earliest"}:
         raise ConfigError("alerts", "--from", "latest or earliest", begin)
     start: Any = begin
-    with _interrupted() as stop:
-        _print(alerts(connection(kafka), group, start, stop=stop), as_json=as_json)
+    with stop_on_signals() as stop:
+        found = alerts(connection(kafka), group, start, stop=lambda: stop.signal is not None)
+        _print(found, as_json=as_json)
 
 
 def watch_command(*, kafka: Kafka = None, as_json: query.Json = False) -> None:
     """Print the state of every scope, then every change as it arrives."""
-    with _interrupted() as stop:
-        _print(killswitch(connection(kafka), stop=stop), as_json=as_json)
+    with stop_on_signals() as stop:
+        found = killswitch(connection(kafka), stop=lambda: stop.signal is not None)
+        _print(found, as_json=as_json)
 
 
 def connection(kafka: str | None) -> KafkaConnection:
@@ -149,36 +148,19 @@ class _UnreadableLine(msgspec.Struct):
     unreadable: str
 
 
-@contextmanager
-def _interrupted() -> Iterator[Callable[[], bool]]:
-    """Give what says whether the user pressed Ctrl-C.
+def _print(stream: Stream[Any], *, as_json: bool) -> None:
+    """Print items until the stream is stopped, or a second Ctrl-C interrupts it at once.
 
-    An exception would be lost where Python ignores exceptions, as in a destructor of the client
-    library. The second Ctrl-C ends the process at once.
+    The first is a request to stop and no exception: one that is raised in a destructor of the
+    client library would be lost.
     """
-    pressed = Event()
-    before = signal.getsignal(signal.SIGINT)
-
-    def press(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, press)
     try:
-        yield pressed.is_set
+        with stream:
+            for line in _items(stream, as_json=as_json):
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
     except KeyboardInterrupt:
         return
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _print(stream: Stream[Any], *, as_json: bool) -> None:
-    """Print items until the user interrupts."""
-    with stream:
-        for line in _items(stream, as_json=as_json):
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
 
 
 def _items(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:

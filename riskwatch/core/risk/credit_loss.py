@@ -114,17 +114,17 @@ class CreditAssessor:
         scores as they were published last.
         """
         lgd, horizon = self._lgd(state, subject)
-        parts = self.pd_parts(state, subject, self._telemetry(state, subject, lgd))
-        return quantise(parts.total, 9), quantise(lgd, 9), horizon
+        parts = self._pd_parts(state, subject, lgd, horizon)
+        pd = max(parts.total, self._telemetry(state, subject, lgd))
+        return quantise(pd, 9), quantise(lgd, 9), horizon
 
-    def pd_parts(self, state: RiskState, subject: str, telemetry: float) -> PdParts:
-        """Return the parts of the PD of any party, given what scores imply."""
-        lgd, horizon = self._lgd(state, subject)
+    def _pd_parts(self, state: RiskState, subject: str, lgd: float, horizon: float) -> PdParts:
+        """Return the parts of the PD of any party, without what scores imply."""
         news = state.credit.get(subject)
         yearly = self.reference.pd_by_rating[credit_rating(subject, news, self.reference)]
         failed = min(1.0, news_weight(news, FAILURE_KINDS, self.config))
         implied = self._discount(state, subject) / lgd if lgd > 0.0 else 0.0
-        return PdParts(horizon_pd(yearly, horizon), failed, min(1.0, implied), telemetry)
+        return PdParts(horizon_pd(yearly, horizon), failed, min(1.0, implied))
 
     def default_scores(
         self, state: RiskState, name: str, scored: Iterable[ModelScore]
@@ -140,7 +140,7 @@ class CreditAssessor:
         scored : iterable of ModelScore
             Its scores of this tick.
         """
-        lgd, _ = self._lgd(state, name)
+        lgd, horizon = self._lgd(state, name)
         found: dict[str, tuple[float, ModelScore]] = {}
         for each in scored:
             law = self.config.score_pd.get(each.target)
@@ -149,9 +149,11 @@ class CreditAssessor:
             telemetry = implied_pd(each.probability, law, lgd)
             if each.generation not in found or telemetry > found[each.generation][0]:
                 found[each.generation] = telemetry, each
-        out = []
+        if not found:
+            return []
+        rest, out = self._pd_parts(state, name, lgd, horizon), []
         for telemetry, each in found.values():
-            parts = self.pd_parts(state, name, telemetry)
+            parts = msgspec.structs.replace(rest, telemetry=telemetry)
             pd, grounds = quantise(parts.total, 9), partial(explain_pd, parts)
             out.append(
                 msgspec.structs.replace(each, target=PD_TARGET, probability=pd, grounds=grounds)

@@ -37,6 +37,7 @@ from riskwatch.core.risk.exposure import (
 from riskwatch.core.risk.features import is_live
 from riskwatch.core.risk.pnl import scopes_of_result
 from riskwatch.core.risk.state import EquityRow, HeldQuantity, PnlSums, UnitMark
+from riskwatch.core.risk.transit import IN_TRANSIT_COMPONENT
 from riskwatch.core.rules import (
     COVERAGE_FEATURE,
     DRAWDOWN_FEATURE,
@@ -62,7 +63,6 @@ MIN_VENUES: Final = 2
 MAX_UNIT_VALUE: Final = 1e12
 MARK_STEP: Final = 15 * MINUTE
 """Distance of the marks of the last day, microseconds."""
-IN_TRANSIT_COMPONENT: Final = "in_transit"
 PNL_COMPONENT: Final = "unrealized_pnl"
 _FULL_BP: Final = 1e4
 _CASH: Final = "USD"
